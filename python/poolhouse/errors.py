@@ -1,0 +1,73 @@
+"""Every error that poolhouse raises on its own behalf.
+
+A driver's error (a SQL error, a transport error during a query) reaches the borrower as it is; the classes here
+speak of the pool: no connection to lend, no connection to open, a connection that was given back already.
+
+    PoolError(RuntimeError)
+    ├── PoolTimeout(PoolError, TimeoutError)    nothing became free in time
+    ├── PoolClosed                              the pool is closed
+    ├── TooManyWaiters                          the queue is at ``max_waiting``
+    ├── ConnectFailed                           the connector could not connect; the driver's error is its cause
+    └── ConnectionReturnedError                 a lease was used or returned after its return
+    ConfigError(ValueError)                     a bad argument, found at construction
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ConfigError",
+    "ConnectFailed",
+    "ConnectionReturnedError",
+    "PoolClosed",
+    "PoolError",
+    "PoolTimeout",
+    "TooManyWaiters",
+]
+
+
+class PoolError(RuntimeError):
+    """A pool could not do what it was asked to. Base class of all run-time errors of poolhouse."""
+
+
+class PoolTimeout(PoolError, TimeoutError):
+    """No connection became free within the time-out.
+
+    The message starts with "Connection pool exhausted" and says who holds the connections and since when. When the
+    server is down, the last connect error is chained as ``__cause__``.
+    """
+
+
+class PoolClosed(PoolError):
+    """The pool is closed: it lends nothing any more, and it does not reopen."""
+
+
+class TooManyWaiters(PoolError):
+    """As many borrowers wait already as ``max_waiting`` allows."""
+
+
+class ConnectFailed(PoolError):
+    """A new connection could not be opened. The driver's own error is the ``__cause__``."""
+
+
+class ConnectionReturnedError(PoolError):
+    """A lease was used, or returned once more, after it had been given back."""
+
+
+class ConfigError(ValueError):
+    """A bad argument: the message names the argument, the value it got and what is allowed.
+
+    A secret is never repeated: construct the error through :meth:`of` with ``secret=True`` for such an argument.
+
+    >>> raise ConfigError.of("pool_size", -1, "an integer of 0 or more")
+    Traceback (most recent call last):
+        ...
+    poolhouse.errors.ConfigError: pool_size=-1: must be an integer of 0 or more
+    """
+
+    @classmethod
+    def of(cls, argument: str, value: Any, allowed: str, *, secret: bool = False) -> ConfigError:
+        """The error for *argument*, which got *value*, while only *allowed* may be given."""
+        shown = "<hidden>" if secret else repr(value)
+        return cls(f"{argument}={shown}: must be {allowed}")

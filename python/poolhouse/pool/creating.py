@@ -1,0 +1,134 @@
+"""One connect under way. It belongs to nobody: a borrower who leaves does not end it, and what it opens is lent to the next.
+
+The sync and the asyncio form differ only in how they connect and pause; :func:`attempts` is the order of things for both.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Generator
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from poolhouse.pool.sides import Outlook, ThreadSide
+from poolhouse.pool.steps import connect_failed
+
+if TYPE_CHECKING:
+    from poolhouse._core import Grant, Permit
+    from poolhouse.errors import ConnectFailed
+    from poolhouse.pool.sides import Side
+
+logger = logging.getLogger("poolhouse.pool")
+
+__all__ = ["Creating", "ThreadCreating", "attempts"]
+
+#: Seconds before the second attempt; doubled each time, up to the longest.
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 1.0
+
+
+def attempts(until: float) -> Generator[float]:
+    """The pauses (seconds) between attempts that may go on until a time: doubling, with jitter so that borrowers of an
+    outage do not all knock at once."""
+    pause = FIRST_PAUSE
+    while True:
+        jittered = pause * random.uniform(0.5, 1.0)
+        if monotonic() + jittered >= until:
+            return
+        yield jittered
+        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+class Creating:
+    """What both forms have: the permit, the error, the end."""
+
+    def __init__(self, permit: Permit, side: Side, outlook: Outlook, retry_until: float) -> None:
+        self.permit = permit
+        self.side = side
+        self.outlook = outlook
+        self.retry_until = retry_until
+        self.error: BaseException | None = None
+
+    def failure(self) -> ConnectFailed:
+        """What the borrower is told."""
+        return connect_failed(self.side.title, self.side.base.target, self.error)
+
+    def clear_the_way(self) -> tuple[Any, Any] | None:
+        """Where this connect replaces a connection: end that one on the wire. What is left to close, or None."""
+        stale = self.permit.take_stale()
+        if stale is None:
+            return None
+        connection, side = stale
+        side.shut(connection)
+        self.permit.stale_closed()
+        return connection, side
+
+    def note_failure(self, error: BaseException) -> None:
+        """Keep the error for the borrower and for the time-outs of others."""
+        self.error = error
+        self.outlook.failed(self.where, error)
+
+    @property
+    def where(self) -> str:
+        """The pool and the server, for the log."""
+        target = self.side.base.target
+        return f"{self.side.title} ({target})" if target else self.side.title
+
+    def accept(self, connection: Any) -> Any:
+        """Check what the connector returned."""
+        if connection is None:
+            raise TypeError(f"connector {self.side.base.name!r} returned None for a connection")
+        self.outlook.worked(self.where)
+        return connection
+
+
+class ThreadCreating(Creating):
+    """A connect in a thread."""
+
+    side: ThreadSide
+
+    def run(self) -> None:
+        """Connect, and report to the core. Raises nothing: the waiter it was made for is told."""
+        try:
+            connection = self._connect()
+        except BaseException as error:
+            self.error = error
+            self.permit.failed()
+        else:
+            self.permit.opened(connection, self.side)
+
+    def run_here(self) -> Grant:
+        """Connect in the borrower, who is told directly."""
+        try:
+            connection = self._connect()
+        except Exception as error:
+            self.error = error
+            self.permit.failed()
+            raise self.failure() from error
+        except BaseException:
+            self.permit.failed()
+            raise
+        return self.permit.opened_mine(connection, self.side)
+
+    def _connect(self) -> Any:
+        stale = self.clear_the_way()
+        if stale is not None:
+            stale[1].finish(stale[0], None)
+        pauses = attempts(self.retry_until)
+        while True:
+            try:
+                return self.accept(self.side.connector.connect())
+            except Exception as error:
+                self.note_failure(error)
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                sleep(pause)
+
+
+def sleep(seconds: float) -> None:
+    """``time.sleep``, looked up at each call so that it may be patched (gevent)."""
+    import time
+
+    time.sleep(seconds)

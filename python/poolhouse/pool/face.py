@@ -1,0 +1,355 @@
+"""What the pool of threads and the pool of tasks have in common: settings, sizes, statistics, messages. No I/O."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from poolhouse import _core
+from poolhouse.config import PoolConfig
+from poolhouse.errors import ConfigError, PoolTimeout
+from poolhouse.pool import fork, log
+from poolhouse.pool.sides import Outlook, logger
+
+if TYPE_CHECKING:
+    from poolhouse._core import Grant, Permit
+    from poolhouse.connectors.base import ConnectorBase
+    from poolhouse.pool.creating import Creating
+
+C = TypeVar("C")
+
+__all__ = ["Holder", "PoolFace", "PoolStats"]
+
+#: Holders that a message names at the most.
+NAMED_HOLDERS = 10
+
+
+@dataclass(frozen=True)
+class PoolStats:
+    """A pool at one moment, and what it did so far. Times are in seconds."""
+
+    #: Connections that may be open or opening at the same time.
+    capacity: int
+    #: Connections that are kept when they are returned.
+    pool_size: int
+    #: Connections in borrowers' hands.
+    lent: int
+    #: Connections to be had.
+    idle: int
+    #: Connects under way.
+    connecting: int
+    #: Connections being closed that still count.
+    closing: int
+    #: Borrowers in the queue, also those whose connect is under way.
+    waiting: int
+    #: The most that ever waited at the same time.
+    most_waiting: int
+    #: Loans that have ended.
+    loans: int
+    #: Borrowers that had to queue.
+    waited: int
+    #: Borrowers refused by ``max_waiting``.
+    refused: int
+    #: Borrowers that gave up in time.
+    timeouts: int
+    #: Connects that worked.
+    connects: int
+    #: Connects that failed.
+    connect_failures: int
+    #: Connections closed, for any reason; the next five say why.
+    closes: int
+    #: Came back broken.
+    discarded: int
+    #: Too old, or idle for too long.
+    expired: int
+    #: Found dead by a check.
+    found_dead: int
+    #: Beyond ``pool_size`` at their return.
+    overflow_closed: int
+    #: Given up for another event loop, or for the threads.
+    retired: int
+    #: All the time that served borrowers waited.
+    wait_time: float
+    #: The longest of these waits.
+    longest_wait: float
+    #: Average time of a connect, 0 while none is known.
+    connect_time: float
+
+
+@dataclass(frozen=True)
+class Holder:
+    """One lease that is out: who has it, since when, and where it was taken."""
+
+    #: A number that tells connections of one pool apart.
+    connection: int
+    #: ``"thread 'worker-3'"`` or ``"task 'Task-7'"``.
+    who: str
+    #: Seconds that it is out.
+    seconds: float
+    #: ``"file.py:12"``, or ``""`` where that is not known.
+    where: str
+    #: ``threading.get_ident()`` of the thread that took it.
+    thread: int
+
+    def __str__(self) -> str:
+        place = f", taken at {self.where}" if self.where else ""
+        return f"{self.who} for {self.seconds:.2f} s{place}"
+
+
+class PoolFace(_core.Pool, Generic[C]):
+    """What both pools have. See :class:`poolhouse.ConnectionPool`."""
+
+    #: Connect in the borrower instead of a helper.
+    connects_in_borrower = False
+    #: Seconds that a ping may take.
+    ping_timeout = 2.0
+
+    config: PoolConfig
+    connector: ConnectorBase[C]
+    outlook: Outlook
+
+    def _configure(self, connector: ConnectorBase[C], shares: PoolFace[Any] | None, options: dict[str, Any]) -> None:
+        """Check the arguments, make the state (or take part in that of *shares*), and register for forks."""
+        self.config = config = PoolConfig(**options)
+        self.connector = connector
+        self._shares = shares
+        self.connects_in_borrower = config.create_in == "caller"
+        self.title = f"pool {config.name!r}" if config.name else type(self).__name__
+        self._shared_by: weakref.ref[PoolFace[Any]] | None = None
+        if shares is not None:
+            shares._shared_by = weakref.ref(self)
+            self._share(shares)
+            self.outlook = shares.outlook
+        else:
+            self.outlook = Outlook()
+            self._open(**_core_settings(config, connector))
+        log.watch()
+        fork.register(self)
+
+    # -- sizes ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Open connections within ``pool_size``."""
+        numbers = self._numbers()
+        return int(min(numbers["lent"] + numbers["idle"], numbers["pool_size"]))
+
+    @property
+    def overflow(self) -> int:
+        """Open connections beyond ``pool_size``."""
+        numbers = self._numbers()
+        return int(max(numbers["lent"] + numbers["idle"] - numbers["pool_size"], 0))
+
+    @property
+    def checkedin(self) -> int:
+        """Idle connections."""
+        return int(self._numbers()["idle"])
+
+    @property
+    def checkedout(self) -> int:
+        """Connections that are out."""
+        return int(self._numbers()["lent"])
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pool was closed."""
+        return self._closed
+
+    def stats(self) -> PoolStats:
+        """All numbers of this moment. Takes no lock and stops nobody."""
+        return PoolStats(**self._numbers())
+
+    def holders(self) -> list[Holder]:
+        """Who has a connection now, the longest first."""
+        now = monotonic()
+        tasks = self._task_names()
+        rows = [
+            Holder(
+                connection=slot,
+                who=tasks.get(task, "a task that has ended") if task else _thread_name(thread),
+                seconds=max(now - since, 0.0),
+                where=f"{file}:{line}" if file is not None else "",
+                thread=thread,
+            )
+            for slot, thread, task, since, file, line in self._holders()
+        ]
+        return sorted(rows, key=lambda row: -row.seconds)
+
+    def __repr__(self) -> str:
+        numbers = self._numbers()
+        opened = numbers["lent"] + numbers["idle"]
+        pool_size = numbers["pool_size"]
+        return (
+            f"{type(self).__name__}(pool_size={pool_size}, max_overflow={numbers['capacity'] - pool_size}, "
+            f"current_size={min(opened, pool_size)}, overflow={max(opened - pool_size, 0)})"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process")
+
+    # -- while it runs -------------------------------------------------------------------------------------------------
+
+    def evict_all(self) -> None:
+        """Replace every connection: idle ones are closed now, those that are out when they return."""
+        self._evict()
+
+    def suspend(self) -> None:
+        """Lend nothing until :meth:`resume`; borrowers wait, returns work."""
+        self._suspend()
+
+    def resume(self) -> None:
+        """Lend again, to those who wait first."""
+        self._resume()
+
+    def resize(self, pool_size: int | None = None, max_overflow: int | None = None) -> None:
+        """Change the sizes while running. What is then too much is closed: idle now, the rest at its return.
+
+        Args:
+            pool_size: The new ``pool_size``; None leaves it.
+            max_overflow: The new ``max_overflow``; None leaves it.
+
+        Raises:
+            ConfigError: As at construction.
+        """
+        from dataclasses import replace
+
+        changes = {"pool_size": pool_size, "max_overflow": max_overflow}
+        config = replace(self.config, **{name: value for name, value in changes.items() if value is not None})
+        assert config.pool_size is not None
+        self.config = config
+        self._resize(config.pool_size, config.max_overflow)
+
+    # -- for the steps -------------------------------------------------------------------------------------------------
+
+    def create(self, permit: Permit, deadline: float) -> Creating:
+        """A connect for *permit*, not begun."""
+        raise NotImplementedError
+
+    def _retry_until(self, deadline: float) -> float:
+        return min(deadline, monotonic() + self.config.retry_connect_for)
+
+    def looks_alive(self, connection: C) -> bool:
+        """The free check; a check that fails itself counts as dead."""
+        try:
+            return self.connector.check(connection)
+        except Exception:
+            logger.debug("%s: checking a connection failed", self.title, exc_info=True)
+            return False
+
+    def exhausted(self, waited: float) -> PoolTimeout:
+        """The error of a borrower who waited in vain: it says why."""
+        numbers = self._numbers()
+        parts = [
+            f"Connection pool exhausted: {self.title} (pool_size={numbers['pool_size']}, "
+            f"max_overflow={numbers['capacity'] - numbers['pool_size']}) had no connection within {waited:.2f} s: "
+            f"{numbers['lent']} lent, {numbers['idle']} idle, {numbers['connecting']} connecting, "
+            f"{numbers['waiting']} waiting"
+        ]
+        if self.outlook.error is not None:
+            error = self.outlook.error
+            parts.append(f"the server is down: {type(error).__name__}: {error}")
+        holders = self.holders()
+        mine = [holder for holder in holders if self._is_mine(holder)]
+        if mine:
+            parts.append(f"this {_kind(mine[0].who)} holds one itself: {mine[0]}")
+        if holders:
+            named = "; ".join(map(str, holders[:NAMED_HOLDERS]))
+            more = len(holders) - NAMED_HOLDERS
+            parts.append(f"held by {named}" + (f"; and {more} more" if more > 0 else ""))
+        timeout = PoolTimeout(". ".join(parts))
+        timeout.__cause__ = self.outlook.error
+        return timeout
+
+    def _is_mine(self, holder: Holder) -> bool:
+        return holder.thread == threading.get_ident() and holder.who.startswith("thread")
+
+    def _task_names(self) -> dict[int, str]:
+        """The tasks that may hold a connection, by address."""
+        partner = self._shared_by() if self._shared_by is not None else None
+        return {} if partner is None else partner._task_names()
+
+    # -- called by the native path -------------------------------------------------------------------------------------
+
+    def _bad_timeout(self, given: object) -> NoReturn:
+        raise ConfigError.of("timeout", given, "a number of seconds of 0 or more, or None (the pool's own)")
+
+    def _hook_failed(self, hook: str, error: BaseException) -> None:
+        logger.warning(
+            "%s: %s() of connector %r failed; the connection is discarded",
+            self.title,
+            hook,
+            self.connector.name,
+            exc_info=error,
+        )
+
+    def _lease_dropped(self, place: tuple[str, int] | None) -> None:
+        import warnings
+
+        message = f"{self.title}: a connection was never given back; it has been reclaimed"
+        if place is None:
+            warnings.warn(message, ResourceWarning, stacklevel=1)
+        else:
+            file, line = place
+            warnings.warn_explicit(f"{message} (taken at {file}:{line})", ResourceWarning, file, line)
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self.config.pool_timeout if timeout is None else timeout
+
+    def _renew_in_child(self) -> None:
+        if self._shares is not None:
+            self._renew_shared(self._shares)
+        else:
+            self._renew()
+            self.outlook.error = None
+
+    # Overridden by both pools; named here for the native path.
+
+    def _try_acquire(self, first: Grant | None) -> Grant | None:
+        """A connection that needs no wait. One that must be looked at first is looked at; a dead one is not lent."""
+        grant = first
+        if grant is None:
+            grant = self._start(False, False)
+        if grant is None or grant.expired or (grant.needs_check and not self.looks_alive(grant.connection)):
+            if grant is not None:
+                grant.discard()
+            return None
+        return grant
+
+
+def _core_settings(config: PoolConfig, connector: ConnectorBase[Any]) -> dict[str, Any]:
+    from poolhouse.connectors.base import ConnectorBase
+
+    checks = type(connector).check is not ConnectorBase.check or config.pool_pre_ping
+    return {
+        "pool_size": config.pool_size,
+        "max_overflow": config.max_overflow,
+        "fair_after": 0.001,
+        "lifetime": None if config.pool_recycle == -1 else float(config.pool_recycle),
+        "check_bypass": config.check_bypass if checks else None,
+        "max_idle": config.max_idle_time,
+        "lifo": config.pool_use_lifo,
+        "linger": config.overflow_linger > 0,
+        "hold_back": True,
+        "max_waiting": config.max_waiting,
+        "seed": monotonic_seed(),
+    }
+
+
+def monotonic_seed() -> int:
+    """A seed that differs between pools and processes, for the jitter of ages."""
+    import os
+
+    return int.from_bytes(os.urandom(7), "little")
+
+
+def _kind(who: str) -> str:
+    return who.split(" ", 1)[0]
+
+
+def _thread_name(thread: int) -> str:
+    # A look-up that takes no lock, unlike threading.enumerate().
+    known = threading._active.get(thread)  # type: ignore[attr-defined]  # private, but there since 2.3
+    return f"thread {known.name!r}" if known is not None else f"thread {thread}"

@@ -1,0 +1,175 @@
+"""How a borrow goes on that cannot be served at once: the decisions, apart from the I/O.
+
+:func:`acquire` is a generator. It yields what must be done (:class:`Look`, :class:`Begin`, :class:`Ping`,
+:class:`ConnectHere`) and is sent what came of it; the pool of threads does these things by blocking, the pool of tasks by
+awaiting. So the order of things is written once.
+
+What it holds meanwhile are tokens of the core (``Grant``, ``Permit``, ``Waiter``). Each gives back what it stands for when
+it is dropped, so an exception at any point (a cancel, a signal, an error of the driver) loses nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from poolhouse._core import Grant, Permit, Waiter
+from poolhouse.errors import ConnectFailed, PoolClosed, TooManyWaiters
+
+if TYPE_CHECKING:
+    from poolhouse.pool.creating import Creating
+    from poolhouse.pool.face import PoolFace
+
+__all__ = ["Begin", "ConnectHere", "Look", "Ping", "Step", "acquire"]
+
+
+@dataclass(slots=True, frozen=True)
+class Look:
+    """Set a waker, poll, and if nothing is there sleep until woken or until a time. Answer: what ``poll`` returned."""
+
+    waiter: Waiter
+    #: Seconds of ``time.monotonic()``, or infinity.
+    until: float
+    #: Whether the held-back time of this waiter is over.
+    due: bool
+
+
+@dataclass(slots=True, frozen=True)
+class Begin:
+    """Start a connect away from the borrower. Answer: nothing."""
+
+    creating: Creating
+
+
+@dataclass(slots=True, frozen=True)
+class ConnectHere:
+    """Connect in the borrower. Answer: a ``Grant``."""
+
+    creating: Creating
+
+
+@dataclass(slots=True, frozen=True)
+class Ping:
+    """One round trip on a connection. Answer: whether it was answered in time."""
+
+    connection: Any
+    timeout: float
+
+
+Step = Look | Begin | ConnectHere | Ping
+
+
+def acquire(
+    pool: PoolFace, timeout: float, token: Grant | None = None
+) -> Generator[Step, Any, Grant]:
+    """Borrow: the whole way. Returns a grant of a connection that may be lent as it is.
+
+    Args:
+        pool: The pool.
+        timeout: Seconds to wait for others; 0 waits for nobody, and then only for a connect of its own.
+        token: A grant that must be looked at first, where the native path found one.
+
+    Raises:
+        PoolTimeout, PoolClosed, TooManyWaiters, ConnectFailed: See :mod:`poolhouse.errors`.
+    """
+    try:
+        return (yield from _acquire(pool, timeout, token))
+    except PoolClosed:
+        raise PoolClosed(f"{pool.title} is closed") from None
+    except TooManyWaiters:
+        cap = pool.config.max_waiting
+        raise TooManyWaiters(f"{pool.title}: {cap} borrowers wait already (max_waiting={cap})") from None
+
+
+def _acquire(pool: PoolFace, timeout: float, token: Any) -> Generator[Step, Any, Grant]:
+    began = monotonic()
+    deadline = began + timeout
+    waiter: Waiter | None = None
+    creating: Creating | None = None
+    due: float | None = None
+    if token is None:
+        token = pool._start(timeout > 0, True)
+        if token is None:
+            raise pool.exhausted(0.0)
+    try:
+        while True:
+            if isinstance(token, Grant):
+                if (yield from _is_sound(pool, token, deadline)):
+                    return token
+                token = token.replace()
+            elif isinstance(token, Permit):
+                permit, token = token, None
+                creating = pool.create(permit, deadline)
+                if pool.connects_in_borrower:
+                    if waiter is not None:
+                        waiter.resign()
+                        waiter = None
+                    token = yield ConnectHere(creating)
+                    continue
+                # First back into the queue, then the connect: its end must find the waiter there.
+                if waiter is None:
+                    waiter, token = permit.enlist()
+                else:
+                    token = waiter.rearm()
+                if token is None:
+                    permit.made_for(waiter)
+                    if timeout <= 0:
+                        # Nobody is waited for but our own connect, which has a bound of its own.
+                        deadline = math.inf
+                    yield Begin(creating)
+            elif isinstance(token, Waiter):
+                waiter, due, token = token, token.due, None
+            elif token is False:
+                assert creating is not None
+                raise creating.failure()
+            else:
+                assert waiter is not None
+                now = monotonic()
+                if now >= deadline:
+                    token = waiter.leave()
+                    if token is None:
+                        waiter = None
+                        raise pool.exhausted(now - began)
+                    continue
+                is_due = due is not None and now >= due
+                if is_due:
+                    due = None
+                token = yield Look(waiter, min(deadline, due if due is not None else math.inf), is_due)
+            # One line of the table of tokens is done; the next turn takes what it left in ``token``.
+    finally:
+        if waiter is not None:
+            waiter.cancel()
+
+
+def _is_sound(pool: PoolFace, grant: Grant, deadline: float) -> Generator[Step, Any, bool]:
+    """Whether a granted connection may be lent: not too old, and alive where that is in doubt."""
+    if grant.expired:
+        return False
+    if not grant.needs_check:
+        return True
+    connection = grant.connection
+    try:
+        alive = pool.looks_alive(connection)
+        if alive and pool.config.pool_pre_ping:
+            # A silent connection must leave time for another one.
+            bound = min(pool.ping_timeout, max((deadline - monotonic()) / 2, 0.05))
+            alive = yield Ping(connection, bound)
+    except BaseException:
+        # Cut short in the middle of a look: nobody knows what is on that socket now.
+        grant.discard()
+        raise
+    if not alive:
+        pool._suspect()
+    return alive
+
+
+def connect_failed(pool_title: str, target: str, error: BaseException | None) -> ConnectFailed:
+    """The error for a borrower whose connect failed; the driver's own error is its cause."""
+    where = f" to {target}" if target else ""
+    reason = f": {type(error).__name__}: {error}" if error is not None else " (it was given up)"
+    failed = ConnectFailed(f"{pool_title}: cannot connect{where}{reason}")
+    failed.__cause__ = error
+    return failed

@@ -1,0 +1,183 @@
+"""The pool of threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from poolhouse._core import connection_of
+from poolhouse.connectors.base import Connector, ConnectorBase, as_connector
+from poolhouse.pool import helpers, steps
+from poolhouse.pool.creating import ThreadCreating
+from poolhouse.pool.face import PoolFace
+from poolhouse.pool.sides import ThreadSide, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from poolhouse._core import Grant, Permit
+
+C = TypeVar("C")
+
+__all__ = ["ConnectionPool", "hooks"]
+
+
+class ConnectionPool(PoolFace[C]):
+    """Lends connections to threads, within a capacity, the oldest waiter first.
+
+    Args:
+        connector: A :class:`poolhouse.Connector`, or a callable that returns a new connection.
+        pool_size: Connections that stay open when they are returned (default 5).
+        max_overflow: Connections beyond that under load (default 10); such a one is closed at its return.
+        pool_timeout: Seconds that :meth:`get` waits (default 30); 0 waits for nobody.
+        pool_recycle: Age in seconds at which a connection is replaced (default 3600), up to a fifth earlier so that
+            connections made together do not die together; -1 for no limit.
+        pool_pre_ping: Whether a connection that idled for more than *check_bypass* is pinged before it is lent
+            (default False). Without it, a look at its socket must do, which costs nothing and sends nothing.
+        pool_use_lifo: Lend what was returned last (default True), or what was returned first.
+        min_idle: Connections kept open even if idle for long, and opened ahead of need (default 0).
+        max_idle_time: Seconds after which an idle connection is closed (default None: no limit).
+        max_waiting: Borrowers that may wait at the same time (default None: any number).
+        name: The pool's name in messages (default None).
+        check_bypass: Seconds of idleness below which a connection is lent without a look (default 0.5).
+        retry_connect_for: Seconds that a failed connect is tried again, within the borrower's time-out (default 0).
+        overflow_linger: Seconds that an overflow connection idles before it is closed (default 0).
+        create_in: ``"helper"`` (default) connects in a helper thread, so that a connection that comes back in the
+            meantime is lent first; ``"caller"`` connects in the borrower.
+        leak_detection: Seconds after which a lease that is out is reported (default None: off).
+        reset_timeout: Seconds that cleaning a connection at its return may take (default 5).
+
+    Raises:
+        ConfigError: An argument is not what it may be. Nothing connects before the first borrow.
+
+    >>> pool = ConnectionPool(dict, pool_size=2, max_overflow=0)
+    >>> with pool.connection() as conn:
+    ...     conn.update(answer=42)
+    >>> pool
+    ConnectionPool(pool_size=2, max_overflow=0, current_size=1, overflow=0)
+    >>> pool.close_all()
+    """
+
+    connector: Connector[C]
+
+    def __init__(
+        self,
+        connector: Connector[C] | Callable[[], C],
+        *,
+        pool_size: int = 5,
+        max_overflow: int = 10,
+        pool_timeout: float = 30.0,
+        pool_recycle: float = 3600,
+        pool_pre_ping: bool = False,
+        pool_use_lifo: bool = True,
+        min_idle: int = 0,
+        max_idle_time: float | None = None,
+        max_waiting: int | None = None,
+        name: str | None = None,
+        check_bypass: float = 0.5,
+        retry_connect_for: float = 0.0,
+        overflow_linger: float = 0.0,
+        create_in: str = "helper",
+        leak_detection: float | None = None,
+        reset_timeout: float = 5.0,
+    ) -> None:
+        options = {name: value for name, value in locals().items() if name not in ("self", "connector", "__class__")}
+        made = as_connector(connector)
+        self._configure(made, None, options)
+        self._side = ThreadSide(made, self.title)
+        self._hook(False, *hooks(made))
+
+    # -- the slow path of the native methods ---------------------------------------------------------------------------
+
+    def _acquire(self, timeout: float | None, first: Grant | None) -> Grant:
+        """What :meth:`get` does when there is anything to decide."""
+        script = steps.acquire(self, self._seconds(timeout), first)
+        # The script has its own reference now; a second one here would keep the grant past its use.
+        del first
+        answer: Any = None
+        try:
+            while True:
+                answer = self._perform(script.send(answer))
+        except StopIteration as end:
+            grant: Grant = end.value
+            return grant
+        finally:
+            script.close()
+
+    def _perform(self, step: steps.Step) -> Any:
+        match step:
+            case steps.Look(waiter, until, due):
+                woken = threading.Lock()
+                woken.acquire()
+                answer = waiter.poll(woken.release, due)
+                if answer is None:
+                    left = until - monotonic()
+                    if left > 0:
+                        woken.acquire(timeout=min(left, threading.TIMEOUT_MAX))
+                return answer
+            case steps.Begin(creating):
+                assert isinstance(creating, ThreadCreating)
+                helpers.run(creating.run, copy_context())
+            case steps.ConnectHere(creating):
+                assert isinstance(creating, ThreadCreating)
+                return creating.run_here()
+            case steps.Ping(connection, timeout):
+                return self._ping(connection, timeout)
+
+    def _ping(self, connection: C, timeout: float) -> bool:
+        try:
+            return self.connector.ping(connection, timeout)
+        except Exception:
+            logger.debug("%s: a ping failed", self.title, exc_info=True)
+            return False
+
+    def create(self, permit: Permit, deadline: float) -> ThreadCreating:
+        return ThreadCreating(permit, self._side, self.outlook, self._retry_until(deadline))
+
+    @contextmanager
+    def _configured(
+        self,
+        timeout: float | None,
+        settings: Mapping[str, Any] | None,
+        database: str | None,
+        session_id: str | None,
+    ) -> Iterator[Any]:
+        with self.connection(timeout) as lease:
+            self.connector.configure(
+                connection_of(lease), settings=settings, database=database, session_id=session_id
+            )
+            yield lease
+
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    def close_all(self) -> None:
+        """Close the pool for good. Waiters get PoolClosed, idle connections are closed, lent ones when they return.
+
+        Does not wait for what is lent, and may be called twice.
+        """
+        self._close()
+
+    close = close_all
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close_all()
+
+    def __del__(self) -> None:
+        # A pool that nobody refers to lends nothing more. Half-made ones have nothing to close.
+        if self.__dict__.get("_side") is not None:
+            self._close()
+
+
+def hooks(connector: ConnectorBase[Any]) -> tuple[Any, Any, bool]:
+    """The methods that the native path asks, where the connector has its own: (reset, is_broken, raw_client_taints)."""
+    kind = type(connector)
+    reset = connector.reset if kind.reset is not ConnectorBase.reset else None
+    judge = connector.is_broken if kind.is_broken is not ConnectorBase.is_broken else None
+    return reset, judge, connector.raw_client_taints

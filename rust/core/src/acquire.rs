@@ -1,0 +1,427 @@
+//! Borrowing: claim at once, or wait.
+//!
+//! The shape of an acquire, as the engine drives it:
+//!
+//! ```text
+//! try_acquire ── a loan ─────────────────────────────────────────► lent
+//!      │ nothing at once
+//!      ▼
+//!   acquire ──── Lent ───────────────────────────────────────────► lent
+//!      │  │ Create: enlist, connect elsewhere ─┐
+//!      │  └────────────────────────────────────┤
+//!      │ Wait                                  ▼
+//!      └─────────────────────────────────► poll, after each wake-up and at the due time
+//!                                              │ Lent ──────────► lent
+//!                                              │ Create: connect elsewhere, rearm, poll on
+//!                                              │ Asleep: sleep
+//!                                              └ Failed, Closed ─► raise
+//! ```
+
+use crate::gate::{CLOSED, SUSPENDED};
+use crate::pool::{Host, Pool};
+use crate::slot::{Group, Hand, Loan, State};
+use crate::sync::{fence, FAILED, RMW};
+use crate::waiter::{NodeWord, Ticket, Verdict};
+use crate::Vet;
+
+/// One borrower's wish.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// The owner group of the borrower.
+    pub group: Group,
+    /// Its thread, as a number: borrowers of one thread share a hint.
+    pub lane: usize,
+    /// The time (ns).
+    pub now: u64,
+    /// Whether it may wait for another borrower.
+    pub wait: bool,
+    /// Whether it may open a connection.
+    pub create: bool,
+}
+
+/// What became of a wish.
+#[derive(Debug)]
+pub enum Acquired {
+    /// A connection; look at it first if the verdict says so.
+    Lent(Loan, Vet),
+    /// A permit: connect.
+    Create(Hand),
+    /// In the queue. With a time: poll at that time with `due`, since the create is held back until then.
+    Wait(Ticket, Option<u64>),
+    /// Nothing at once, and the wish was not to wait.
+    Nothing,
+    /// As many wait as may.
+    TooMany,
+    /// The pool is closed, or the borrower's group has ended.
+    Closed,
+}
+
+/// What a waiter found when it looked.
+#[derive(Debug)]
+pub enum Polled {
+    /// Nothing yet. Sleep until woken.
+    Asleep,
+    /// A connection; the wait is over.
+    Lent(Loan, Vet),
+    /// A permit; the wait goes on with `rearm` once the connect is under way, or ends with `resign`.
+    Create(Hand),
+    /// The connect under way for this waiter failed; the wait is over.
+    Failed,
+    /// The pool is closed; the wait is over.
+    Closed,
+}
+
+impl<S: Default, N: Default> Pool<S, N> {
+    /// Whether nothing unusual goes on: no waiter, no close, no resize. Then a coarse clock will do for a return.
+    #[inline(always)]
+    pub fn is_quiet(&self) -> bool {
+        self.gate.read().quiet()
+    }
+
+    /// The uncontended way: an idle connection, while nothing unusual goes on.
+    ///
+    /// The gate is read once, before the claim. A waiter that comes between the two saw the slot LENT or IDLE; either way a later
+    /// return looks at the gate, so the worst is one newcomer that slips by.
+    #[inline(always)]
+    pub fn try_acquire(&self, group: Group, lane: usize, now: u64) -> Option<(Loan, Vet)> {
+        if !self.gate.read().quiet() {
+            return None;
+        }
+        let hand = self.claim_idle(group, lane)?;
+        Some(self.lend(hand, now))
+    }
+
+    /// Turn a claimed slot into a loan, and say whether it must be looked at first.
+    #[inline(always)]
+    fn lend(&self, hand: Hand, now: u64) -> (Loan, Vet) {
+        let slot = self.slot(hand.0);
+        let word = slot.word();
+        slot.since.set(now);
+        let vet = self.vet(slot, now);
+        (Loan { slot: hand.0, group: word.group(), generation: word.generation() }, vet)
+    }
+
+    /// The whole way; never blocks.
+    pub fn acquire(&self, host: &impl Host, wish: Wish) -> Acquired {
+        if self.closed_to(wish.group) {
+            return Acquired::Closed;
+        }
+        let mut due = None;
+        if let Some(hand) = self.claim_past_the_young(wish, &mut due) {
+            match self.yield_to_the_old(host, hand, None, wish.now) {
+                Some(hand) if self.slot(hand.0).word().is(State::Lent) => {
+                    let (loan, vet) = self.lend(hand, wish.now);
+                    return Acquired::Lent(loan, vet);
+                }
+                Some(hand) => return Acquired::Create(hand),
+                None => {}
+            }
+        }
+        if !wish.wait {
+            return Acquired::Nothing;
+        }
+        self.enqueue(host, wish, due)
+    }
+
+    /// A newcomer's claim: only while no waiter is older than the bound, and a permit only where waiting costs more.
+    fn claim_past_the_young(&self, wish: Wish, due: &mut Option<u64>) -> Option<Hand> {
+        let signs = self.gate.read();
+        if signs.has(SUSPENDED) {
+            return None;
+        }
+        if signs.waiters() > 0 {
+            let oldest = self.table.oldest(|_| true);
+            if oldest.is_some_and(|found| self.age(&found, wish.now) >= self.settings.fair_after) {
+                if wish.wait {
+                    *due = self.held_until(wish.group, wish.now);
+                }
+                return None;
+            }
+        }
+        if let Some(hand) = self.claim_idle(wish.group, wish.lane) {
+            return Some(hand);
+        }
+        if !wish.create {
+            return None;
+        }
+        if wish.wait {
+            *due = self.held_until(wish.group, wish.now);
+        }
+        if due.is_some() {
+            return None;
+        }
+        self.claim_permit(wish.group)
+    }
+
+    /// Keep a claim, unless somebody older than the bound (and than ticket *mine*) waits for such a thing: then it is theirs.
+    fn yield_to_the_old(&self, host: &impl Host, hand: Hand, mine: Option<u64>, now: u64) -> Option<Hand> {
+        if self.gate.read().waiters() <= usize::from(mine.is_some()) {
+            return Some(hand);
+        }
+        let conn = self.conn_group(&hand);
+        let older = |word: NodeWord| mine.is_none_or(|mine| word.ticket() < mine);
+        let found = self.table.oldest(|word| older(word) && crate::settle::eligible(word, conn));
+        match found {
+            Some(found) if self.age(&found, now) >= self.settings.fair_after => {
+                self.hand_over(host, hand, now, false);
+                None
+            }
+            _ => Some(hand),
+        }
+    }
+
+    fn enqueue(&self, host: &impl Host, wish: Wish, due: Option<u64>) -> Acquired {
+        let counted = self.settings.max_waiting;
+        if let Some(most) = counted {
+            let room = |queued| (queued < u64::from(most)).then_some(queued + 1);
+            if self.queued.fetch_update(RMW, FAILED, room).is_err() {
+                self.counters.refused.add(1);
+                return Acquired::TooMany;
+            }
+        }
+        let Some((ticket, word)) = self.enter(wish, counted.is_some(), !wish.create, due.is_some()) else {
+            return Acquired::Closed;
+        };
+        self.counters.waited.add(1);
+        self.counters.most_waiting.raise(self.gate.read().waiters() as u64);
+        self.table.node(ticket.node).put(word);
+        match self.first_look(host, ticket, wish) {
+            Polled::Asleep => Acquired::Wait(ticket, due),
+            Polled::Lent(loan, vet) => Acquired::Lent(loan, vet),
+            Polled::Create(hand) => {
+                self.resign(host, ticket);
+                Acquired::Create(hand)
+            }
+            Polled::Failed | Polled::Closed => Acquired::Closed,
+        }
+    }
+
+    /// Count a new waiter and make its node; its word is not published yet.
+    fn enter(
+        &self,
+        wish: Wish,
+        counted: bool,
+        creating: bool,
+        held: bool,
+    ) -> Option<(Ticket, NodeWord)> {
+        if self.gate.enter().has(CLOSED) {
+            self.gate.leave();
+            if counted {
+                self.queued.fetch_sub(1, RMW);
+            }
+            return None;
+        }
+        let node = self.table.allocate();
+        let ticket = Ticket { node, number: self.table.draw(), group: wish.group };
+        let place = self.table.node(node);
+        place.since.set(wish.now);
+        place.counted.set(counted.into());
+        place.adopt(ticket.number);
+        self.groups.retain(wish.group);
+        Some((ticket, NodeWord::wait(ticket.number, wish.group, creating, held)))
+    }
+
+    /// Rule W, and a look at what closed meanwhile: close scanned the table perhaps before the WAIT was there.
+    fn first_look(&self, host: &impl Host, ticket: Ticket, wish: Wish) -> Polled {
+        fence();
+        if self.closed_to(ticket.group) {
+            // Whatever it takes: a nudge that comes at this moment changes the word, and nobody else will end this wait.
+            return match self.step_out(host, ticket) {
+                None => Polled::Closed,
+                Some(word) => self.obey(host, ticket, word, wish.now),
+            };
+        }
+        self.try_self(host, ticket, wish.lane, wish.now, false)
+    }
+
+    /// Wait for a connect that is under way for this borrower: a return may beat it.
+    /// `None`: the pool closed meanwhile.
+    pub fn enlist(&self, host: &impl Host, wish: Wish) -> Option<(Ticket, Polled)> {
+        let (ticket, word) = self.enter(wish, false, true, false)?;
+        self.table.node(ticket.node).put(word);
+        Some((ticket, self.first_look(host, ticket, wish)))
+    }
+
+    /// Wait on, with the old ticket, now that the connect for the permit that `poll` gave is under way.
+    pub fn rearm(&self, host: &impl Host, ticket: Ticket, wish: Wish) -> Polled {
+        let node = self.table.node(ticket.node);
+        let wait = NodeWord::wait(ticket.number, ticket.group, true, false);
+        if !node.cas(NodeWord::owned(ticket.number), wait) {
+            // The connect has failed already.
+            return self.obey(host, ticket, node.word(), wish.now);
+        }
+        self.first_look(host, ticket, wish)
+    }
+
+    /// Look, after a wake-up or at the due time (*due*: its create is held back no longer).
+    pub fn poll(&self, host: &impl Host, ticket: Ticket, lane: usize, now: u64, due: bool) -> Polled {
+        let node = self.table.node(ticket.node);
+        loop {
+            let word = node.word();
+            if !word.waits() {
+                return self.obey(host, ticket, word, now);
+            }
+            let calm = if due { word.calm().unheld() } else { word.calm() };
+            // Clear the nudge first, then look: what comes later finds the waiter un-nudged.
+            if calm == word || node.cas(word, calm) {
+                fence();
+                return self.try_self(host, ticket, lane, now, word.nudged());
+            }
+        }
+    }
+
+    /// Claim for oneself. *owes*: a nudge was ended, so a baton is due (rule N).
+    fn try_self(&self, host: &impl Host, ticket: Ticket, lane: usize, now: u64, mut owes: bool) -> Polled {
+        let node = self.table.node(ticket.node);
+        loop {
+            let word = node.word();
+            let hand = if word.waits() && !self.gate.read().has(SUSPENDED | CLOSED) {
+                self.claim_idle(ticket.group, lane).or_else(|| {
+                    word.takes_permits().then(|| self.claim_permit(ticket.group)).flatten()
+                })
+            } else {
+                None
+            };
+            let Some(hand) = hand else {
+                if owes {
+                    self.baton(host);
+                }
+                let word = node.word();
+                return if word.waits() { Polled::Asleep } else { self.obey(host, ticket, word, now) };
+            };
+            let Some(hand) = self.yield_to_the_old(host, hand, Some(ticket.number), now) else {
+                continue;
+            };
+            // Take it, or learn that a verdict came first: then what was claimed is one too many.
+            let verdict = loop {
+                let word = node.word();
+                if !word.waits() {
+                    break Some(word);
+                }
+                if node.cas(word, NodeWord::owned(ticket.number)) {
+                    owes |= word.nudged();
+                    break None;
+                }
+            };
+            if let Some(word) = verdict {
+                self.hand_over(host, hand, now, false);
+                if owes {
+                    self.baton(host);
+                }
+                return self.obey(host, ticket, word, now);
+            }
+            let polled = if self.slot(hand.0).word().is(State::Lent) {
+                self.free(host, ticket);
+                let (loan, vet) = self.lend(hand, now);
+                Polled::Lent(loan, vet)
+            } else {
+                Polled::Create(hand)
+            };
+            if owes {
+                self.baton(host);
+            }
+            return polled;
+        }
+    }
+
+    /// Do as a verdict says. A loan that was granted before the pool closed is undone (I7).
+    fn obey(&self, host: &impl Host, ticket: Ticket, word: NodeWord, now: u64) -> Polled {
+        let node = self.table.node(ticket.node);
+        let hand = Hand(word.ticket() as u32);
+        match word.kind() {
+            Verdict::Granted | Verdict::Create if self.gate.read().has(CLOSED) => {
+                self.free(host, ticket);
+                self.hand_over(host, hand, now, false);
+                Polled::Closed
+            }
+            Verdict::Granted => {
+                self.free(host, ticket);
+                let (loan, vet) = self.lend(hand, now);
+                Polled::Lent(loan, vet)
+            }
+            Verdict::Create => {
+                node.put(NodeWord::owned(ticket.number));
+                Polled::Create(hand)
+            }
+            Verdict::Failed => {
+                self.free(host, ticket);
+                Polled::Failed
+            }
+            Verdict::Closed => {
+                self.free(host, ticket);
+                Polled::Closed
+            }
+            Verdict::Free | Verdict::Owned | Verdict::Wait => unreachable!("no verdict: {:?}", word.kind()),
+        }
+    }
+
+    /// End a wait whose permit is used otherwise (the borrower connects by itself, and waits no more).
+    pub fn resign(&self, host: &impl Host, ticket: Ticket) {
+        self.free(host, ticket);
+    }
+
+    /// The time is up. `Lent` if a grant came first: a late grant is kept. `Closed` and `Failed` likewise; else `Asleep`, and the wait is over.
+    pub fn leave(&self, host: &impl Host, ticket: Ticket, now: u64) -> Polled {
+        match self.step_out(host, ticket) {
+            None => Polled::Asleep,
+            Some(word) => match self.obey(host, ticket, word, now) {
+                Polled::Create(hand) => {
+                    self.free(host, ticket);
+                    self.hand_over(host, hand, now, false);
+                    Polled::Asleep
+                }
+                verdict => verdict,
+            },
+        }
+    }
+
+    /// Give up a wait, whatever it came to: a late grant goes to the next waiter (I5). Does nothing when the wait is over
+    /// already, so it may race with itself: the waiter's own clean-up, and whoever found its event loop dead.
+    pub fn cancel(&self, host: &impl Host, ticket: Ticket, now: u64) -> bool {
+        let node = self.table.node(ticket.node);
+        if !node.belongs_to(ticket.number) || !node.resign(ticket.number) {
+            return false;
+        }
+        match self.step_out(host, ticket) {
+            None => {}
+            Some(word) => {
+                let granted = matches!(word.kind(), Verdict::Granted | Verdict::Create);
+                self.free(host, ticket);
+                if granted {
+                    self.hand_over(host, Hand(word.ticket() as u32), now, false);
+                }
+            }
+        }
+        true
+    }
+
+    /// From WAIT to OWNED and out; or the verdict that came first.
+    fn step_out(&self, host: &impl Host, ticket: Ticket) -> Option<NodeWord> {
+        let node = self.table.node(ticket.node);
+        loop {
+            let word = node.word();
+            if !word.waits() && word.kind() != Verdict::Owned {
+                return Some(word);
+            }
+            if !word.waits() || node.cas(word, NodeWord::owned(ticket.number)) {
+                self.free(host, ticket);
+                if word.waits() && word.nudged() {
+                    self.baton(host);
+                }
+                return None;
+            }
+        }
+    }
+
+    /// The waiter is gone: its node, then its count.
+    fn free(&self, host: &impl Host, ticket: Ticket) {
+        let node = self.table.node(ticket.node);
+        if node.counted.get() != 0 {
+            self.queued.fetch_sub(1, RMW);
+        }
+        node.resign(ticket.number);
+        self.table.free(ticket.node);
+        self.gate.leave();
+        self.release_group(host, ticket.group);
+    }
+}

@@ -1,0 +1,279 @@
+//! One verdict for each waiter (I5), and what becomes of the loser: grants, time-outs, cancels, close, connects that fail or come late.
+#![cfg(loom)]
+#![allow(missing_docs, reason = "a test")]
+
+mod support;
+#[path = "support/explore.rs"]
+mod explore_;
+
+use explore_::{end, explore, spawn, BOUNDS};
+use poolhouse_core::{Polled, Settings};
+use support::{pool, settings, Engine};
+
+/// A return meets the end of its waiter's time: the late grant is kept, or nothing was granted.
+#[test]
+fn grant_meets_time_out() {
+    for fair_after in BOUNDS {
+        explore("grant_meets_time_out", 5, move || {
+            let pool = pool(Settings { fair_after, ..settings(1, 0) });
+            let (a, b) = (Engine::new(&pool, 0), Engine::new(&pool, 0));
+            let loan = a.acquire().lent();
+            let sleeper = b.acquire().sleeps();
+            let other = spawn(b, |b| b.finish(b.leave(sleeper)));
+            a.release(loan);
+            end(vec![(a, None), other.join().unwrap()]);
+            assert_eq!(pool.stats().idle, 1);
+        });
+    }
+}
+
+/// A return meets the cancel of the first of two waiters: the second is served (rule N; the late grant is handed on).
+#[test]
+fn grant_meets_cancel() {
+    for fair_after in BOUNDS {
+        explore("grant_meets_cancel", 4, move || {
+            let pool = pool(Settings { fair_after, ..settings(1, 0) });
+            let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
+            let loan = a.acquire().lent();
+            let first = b.acquire().sleeps();
+            let second = c.acquire().sleeps();
+            let other = spawn(b, |b| b.cancel(first));
+            a.release(loan);
+            let (b, ()) = other.join().unwrap();
+            end(vec![(a, None), (b, None), (c, Some(second))]);
+        });
+    }
+}
+
+/// The same with a waiter that is still on its way into the queue.
+#[test]
+fn grant_meets_cancel_and_enqueue() {
+    for fair_after in BOUNDS {
+        explore("grant_meets_cancel_and_enqueue", 2, move || {
+            let pool = pool(Settings { fair_after, ..settings(1, 0) });
+            let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
+            let loan = a.acquire().lent();
+            let first = b.acquire().sleeps();
+            let leaver = spawn(b, |b| b.cancel(first));
+            let comer = spawn(c, Engine::cycle);
+            a.release(loan);
+            let (b, ()) = leaver.join().unwrap();
+            end(vec![(a, None), (b, None), comer.join().unwrap()]);
+        });
+    }
+}
+
+/// Two returns, and one of three waiters leaves.
+#[test]
+fn two_grants_meet_cancel() {
+    for fair_after in BOUNDS {
+        explore("two_grants_meet_cancel", 2, move || {
+            let pool = pool(Settings { fair_after, ..settings(2, 0) });
+            let [a, b, c, d, e] = [(); 5].map(|()| Engine::new(&pool, 0));
+            let (one, two) = (a.acquire().lent(), b.acquire().lent());
+            let [first, second, third] = [&c, &d, &e].map(|who| who.acquire().sleeps());
+            let other = spawn(b, move |b| b.release(two));
+            let leaver = spawn(c, |c| c.cancel(first));
+            a.release(one);
+            let ((b, ()), (c, ())) = (other.join().unwrap(), leaver.join().unwrap());
+            end(vec![(a, None), (b, None), (c, None), (d, Some(second)), (e, Some(third))]);
+        });
+    }
+}
+
+/// One return puts down and nudges (its clock is old), another grants: a grant over a nudge passes the baton.
+#[test]
+fn nudge_meets_grant() {
+    explore("nudge_meets_grant", 4, || {
+        let pool = pool(Settings { fair_after: 10, ..settings(2, 0) });
+        let [a, b, c, d] = [(); 4].map(|()| Engine::new(&pool, 0));
+        let (one, two) = (a.acquire().lent(), b.acquire().lent());
+        let (first, second) = (c.acquire().sleeps(), d.acquire().sleeps());
+        b.now.set(100);
+        let other = spawn(b, move |b| b.release(two));
+        a.release(one);
+        let (b, ()) = other.join().unwrap();
+        end(vec![(a, None), (b, None), (c, Some(first)), (d, Some(second))]);
+    });
+}
+
+/// A nudged waiter polls while another thing comes back, and while the next one waits: clear the nudge, fence, scan.
+#[test]
+fn nudge_meets_poll() {
+    explore("nudge_meets_poll", 4, || {
+        let pool = pool(Settings { fair_after: u64::MAX, ..settings(1, 0) });
+        let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
+        let loan = a.acquire().lent();
+        let (first, second) = (b.acquire().sleeps(), c.acquire().sleeps());
+        a.release(loan);
+        a.wakes.borrow_mut().clear();
+        let other = spawn(b, |b| {
+            let end = b.poll(first, false);
+            b.finish(end)
+        });
+        let barger = a.cycle();
+        end(vec![(a, barger), other.join().unwrap(), (c, Some(second))]);
+    });
+}
+
+/// Close meets a return and its waiter: the waiter wakes with "closed" or keeps what came before, nothing stays open (I7).
+#[test]
+fn close_meets_grant() {
+    for fair_after in BOUNDS {
+        explore("close_meets_grant", 4, move || {
+            let pool = pool(Settings { fair_after, ..settings(1, 0) });
+            let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
+            let loan = a.acquire().lent();
+            let sleeper = b.acquire().sleeps();
+            let closer = spawn(c, |c| {
+                c.pool.close(c);
+                c.close_all();
+            });
+            a.release(loan);
+            let (c, ()) = closer.join().unwrap();
+            end(vec![(a, None), (b, Some(sleeper)), (c, None)]);
+            assert_eq!(pool.stats().closes, 1);
+        });
+    }
+}
+
+/// Close meets a borrower on its way into the queue, while another gets a nudge: nobody sleeps for ever.
+#[test]
+fn close_meets_enqueue() {
+    for fair_after in BOUNDS {
+        explore("close_meets_enqueue", 3, move || {
+            let pool = pool(Settings { fair_after, ..settings(1, 0) });
+            let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
+            let loan = a.acquire().lent();
+            let comer = spawn(b, Engine::cycle);
+            let closer = spawn(c, |c| {
+                c.pool.close(c);
+                c.close_all();
+            });
+            a.release(loan);
+            let (c, ()) = closer.join().unwrap();
+            end(vec![(a, None), comer.join().unwrap(), (c, None)]);
+        });
+    }
+}
+
+/// Two clean up after one waiter: one of them does it, and the grant it lost goes on.
+#[test]
+fn cancel_meets_cancel() {
+    for fair_after in BOUNDS {
+        explore("cancel_meets_cancel", 3, move || {
+            let pool = pool(Settings { fair_after, ..settings(1, 0) });
+            let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
+            let loan = a.acquire().lent();
+            let ticket = b.acquire().sleeps().ticket;
+            let other = spawn(b, move |b| b.pool.cancel(b, ticket, 0));
+            let third = spawn(c, move |c| c.pool.cancel(c, ticket, 0));
+            a.release(loan);
+            let ((b, one), (c, two)) = (other.join().unwrap(), third.join().unwrap());
+            assert!(one != two, "{one} {two}");
+            end(vec![(a, None), (b, None), (c, None)]);
+            assert_eq!(pool.stats().idle, 1);
+        });
+    }
+}
+
+/// A failed connect meets a borrower on its way into the queue: the permit is its own.
+#[test]
+fn failed_create_meets_enqueue() {
+    for fair_after in BOUNDS {
+        explore("failed_create_meets_enqueue", 4, move || {
+            let pool = pool(Settings { fair_after, ..settings(1, 0) });
+            let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
+            let hand = a.permit();
+            let other = spawn(b, Engine::cycle);
+            a.broken.set(true);
+            a.connect_for(hand, None);
+            end(vec![(a, None), other.join().unwrap()]);
+        });
+    }
+}
+
+/// A connect made for a waiter meets a return that beats it: the waiter has one, the other one lies idle (SIZE10).
+#[test]
+fn create_by_name_meets_return() {
+    for fair_after in BOUNDS {
+        explore("create_by_name_meets_return", 4, move || {
+            let pool = pool(Settings { fair_after, ..settings(2, 0) });
+            let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
+            let loan = a.acquire().lent();
+            let hand = b.permit();
+            let sleeper = b.enlist().sleeps();
+            let ticket = sleeper.ticket;
+            let connector = spawn(c, move |c| c.connect_for(hand, Some(ticket)));
+            a.release(loan);
+            let (c, ()) = connector.join().unwrap();
+            end(vec![(a, None), (b, Some(sleeper)), (c, None)]);
+            assert_eq!(pool.stats().idle, 2);
+        });
+    }
+}
+
+/// A borrower enlists for a connect of its own while a connection comes back: it does not sleep beside it.
+#[test]
+fn enlist_meets_return() {
+    for fair_after in BOUNDS {
+        explore("enlist_meets_return", 4, move || {
+            let pool = pool(Settings { fair_after, ..settings(2, 0) });
+            let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
+            let loan = a.acquire().lent();
+            let hand = b.permit();
+            let other = spawn(b, |b| b.finish(b.enlist()));
+            a.release(loan);
+            let (b, asleep) = other.join().unwrap();
+            b.connect_for(hand, asleep.as_ref().map(|sleeper| sleeper.ticket));
+            end(vec![(a, None), (b, asleep)]);
+        });
+    }
+}
+
+/// A waiter that was given a permit re-arms while its connect, made elsewhere, works or fails, and a connection comes back.
+#[test]
+fn rearm_meets_create() {
+    for broken in [false, true] {
+        explore("rearm_meets_create", 3, move || {
+            let pool = pool(settings(2, 0));
+            let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
+            let (one, two) = (a.acquire().lent(), a.acquire().lent());
+            let sleeper = b.acquire().sleeps();
+            a.discard(two);
+            let Polled::Create(hand) = pool.poll(&b, sleeper.ticket, 0, 0, false) else {
+                panic!("the place of a lost connection goes to the waiter");
+            };
+            a.wakes.borrow_mut().clear();
+            let ticket = sleeper.ticket;
+            c.broken.set(broken);
+            let connector = spawn(c, move |c| c.connect_for(hand, Some(ticket)));
+            let waiter = spawn(b, move |b| {
+                let end = b.rearm(ticket);
+                b.finish(end)
+            });
+            a.release(one);
+            let (c, ()) = connector.join().unwrap();
+            end(vec![(a, None), waiter.join().unwrap(), (c, None)]);
+        });
+    }
+}
+
+/// A connect fails by name, and another waits for the permit: the first is told, the second gets it.
+#[test]
+fn failed_create_by_name_meets_enqueue() {
+    for fair_after in BOUNDS {
+        explore("failed_create_by_name_meets_enqueue", 3, move || {
+            let pool = pool(Settings { fair_after, ..settings(1, 0) });
+            let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
+            let hand = a.permit();
+            let sleeper = a.enlist().sleeps();
+            let ticket = sleeper.ticket;
+            c.broken.set(true);
+            let connector = spawn(c, move |c| c.connect_for(hand, Some(ticket)));
+            let comer = b.cycle();
+            let (c, ()) = connector.join().unwrap();
+            end(vec![(a, Some(sleeper)), (b, comer), (c, None)]);
+        });
+    }
+}

@@ -1,0 +1,280 @@
+//! One actor's engine, for tests that never block: it does at once what the core asks for, keeps what cannot be decided yet, and
+//! checks at each loan that nobody else has the connection (I2).
+#![allow(dead_code, missing_docs, reason = "each test uses its part")]
+
+use poolhouse_core::{Acquired, Group, Hand, Host, Loan, Polled, Pool, Settings, Ticket, Wish};
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+/// What the tests keep for each slot: who has the connection, 0 for nobody. No part of the protocol, so no checker sees it.
+#[derive(Default)]
+pub struct Seat(AtomicU64);
+
+impl Seat {
+    pub fn take(&self) {
+        assert_eq!(self.0.swap(1, Ordering::SeqCst), 0, "a connection was lent twice");
+    }
+
+    pub fn leave(&self) {
+        assert_eq!(self.0.swap(0, Ordering::SeqCst), 1, "a connection was given back twice");
+    }
+}
+
+pub type Core = Pool<Seat, ()>;
+
+/// A pool with this many kept and overflow connections, where nobody is too young and nothing held back.
+pub fn settings(pool_size: u32, max_overflow: u32) -> Settings {
+    Settings { pool_size, max_overflow, fair_after: 0, hold_back: false, ..Settings::default() }
+}
+
+pub fn pool(settings: Settings) -> Arc<Core> {
+    Arc::new(Core::new(settings))
+}
+
+/// Somebody who waits: polls when woken, and at the due time.
+#[derive(Debug)]
+pub struct Sleeper {
+    pub ticket: Ticket,
+    pub due: Option<u64>,
+    pub creating: bool,
+}
+
+/// How a wish ended.
+#[derive(Debug)]
+pub enum End {
+    Lent(Loan),
+    Sleeps(Sleeper),
+    /// Closed, failed, refused, or nothing at once.
+    Nothing,
+}
+
+impl End {
+    pub fn lent(self) -> Loan {
+        match self {
+            End::Lent(loan) => loan,
+            other => panic!("not lent: {other:?}"),
+        }
+    }
+
+    pub fn sleeps(self) -> Sleeper {
+        match self {
+            End::Sleeps(sleeper) => sleeper,
+            other => panic!("does not sleep: {other:?}"),
+        }
+    }
+}
+
+/// One actor.
+pub struct Engine {
+    pub pool: Arc<Core>,
+    pub group: Group,
+    pub lane: usize,
+    pub now: Cell<u64>,
+    /// Connects fail.
+    pub broken: Cell<bool>,
+    /// Wake-ups that the core asked this actor for; sticky, and keyed by the wait.
+    pub wakes: RefCell<Vec<(u32, u64)>>,
+    closing: RefCell<Vec<Hand>>,
+}
+
+impl Host for Engine {
+    fn wake(&self, node: u32, ticket: u64) {
+        self.wakes.borrow_mut().push((node, ticket));
+    }
+
+    fn close(&self, hand: Hand) {
+        self.closing.borrow_mut().push(hand);
+    }
+}
+
+impl Engine {
+    pub fn new(pool: &Arc<Core>, group: Group) -> Self {
+        Engine {
+            pool: pool.clone(),
+            group,
+            lane: group as usize,
+            now: Cell::new(0),
+            broken: Cell::new(false),
+            wakes: RefCell::default(),
+            closing: RefCell::default(),
+        }
+    }
+
+    pub fn wish(&self) -> Wish {
+        Wish { group: self.group, lane: self.lane, now: self.now.get(), wait: true, create: true }
+    }
+
+    /// Shut down what the core gave up.
+    pub fn close_all(&self) {
+        loop {
+            let Some(hand) = self.closing.borrow_mut().pop() else {
+                return;
+            };
+            self.pool.closed(self, hand, self.now.get());
+        }
+    }
+
+    fn seated(&self, loan: Loan) -> End {
+        self.pool.data(loan.slot).take();
+        End::Lent(loan)
+    }
+
+    /// Borrow, and connect by myself where that is what it takes.
+    pub fn acquire(&self) -> End {
+        if let Some((loan, _)) = self.pool.try_acquire(self.group, self.lane, self.now.get()) {
+            return self.seated(loan);
+        }
+        let end = match self.pool.acquire(self, self.wish()) {
+            Acquired::Lent(loan, _) => self.seated(loan),
+            Acquired::Create(hand) => self.connect(hand),
+            Acquired::Wait(ticket, due) => End::Sleeps(Sleeper { ticket, due, creating: false }),
+            Acquired::Nothing | Acquired::TooMany | Acquired::Closed => End::Nothing,
+        };
+        self.close_all();
+        end
+    }
+
+    /// Ask for a connection until it takes a permit, which is left to the caller.
+    pub fn permit(&self) -> Hand {
+        match self.pool.acquire(self, self.wish()) {
+            Acquired::Create(hand) => hand,
+            other => panic!("no permit: {other:?}"),
+        }
+    }
+
+    fn connect(&self, hand: Hand) -> End {
+        self.pool.stale_closed(self, &hand);
+        if self.broken.get() {
+            self.pool.create_failed(self, hand, None, self.now.get());
+            return End::Nothing;
+        }
+        let epoch = self.pool.connect_epoch();
+        match self.pool.created_mine(self, hand, epoch, 1, self.now.get()) {
+            Some((loan, _)) => self.seated(loan),
+            None => End::Nothing,
+        }
+    }
+
+    /// Connect for a waiter.
+    pub fn connect_for(&self, hand: Hand, ticket: Option<Ticket>) {
+        self.pool.stale_closed(self, &hand);
+        if self.broken.get() {
+            self.pool.create_failed(self, hand, ticket, self.now.get());
+        } else {
+            self.pool.created(self, hand, ticket, self.pool.connect_epoch(), 1, self.now.get());
+        }
+        self.close_all();
+    }
+
+    fn polled(&self, sleeper: Sleeper, polled: Polled) -> End {
+        let end = match polled {
+            Polled::Asleep => End::Sleeps(sleeper),
+            Polled::Lent(loan, _) => self.seated(loan),
+            Polled::Create(hand) => {
+                self.pool.resign(self, sleeper.ticket);
+                self.connect(hand)
+            }
+            Polled::Failed | Polled::Closed => End::Nothing,
+        };
+        self.close_all();
+        end
+    }
+
+    pub fn poll(&self, sleeper: Sleeper, due: bool) -> End {
+        let polled = self.pool.poll(self, sleeper.ticket, self.lane, self.now.get(), due);
+        let due = if due { None } else { sleeper.due };
+        self.polled(Sleeper { due, ..sleeper }, polled)
+    }
+
+    /// Wait for a connect of my own that somebody else makes.
+    pub fn enlist(&self) -> End {
+        let end = match self.pool.enlist(self, self.wish()) {
+            Some((ticket, polled)) => self.polled(Sleeper { ticket, due: None, creating: true }, polled),
+            None => End::Nothing,
+        };
+        self.close_all();
+        end
+    }
+
+    pub fn rearm(&self, ticket: Ticket) -> End {
+        let polled = self.pool.rearm(self, ticket, self.wish());
+        self.polled(Sleeper { ticket, due: None, creating: true }, polled)
+    }
+
+    /// Give up at the end of the time; a late grant is kept.
+    pub fn leave(&self, sleeper: Sleeper) -> End {
+        let end = match self.pool.leave(self, sleeper.ticket, self.now.get()) {
+            Polled::Lent(loan, _) => self.seated(loan),
+            Polled::Create(_) => unreachable!("a leaver gets no permit"),
+            Polled::Asleep | Polled::Failed | Polled::Closed => End::Nothing,
+        };
+        self.close_all();
+        end
+    }
+
+    pub fn cancel(&self, sleeper: Sleeper) {
+        assert!(self.pool.cancel(self, sleeper.ticket, self.now.get()), "the wait was over already");
+        self.close_all();
+    }
+
+    pub fn release(&self, loan: Loan) {
+        self.pool.data(loan.slot).leave();
+        self.pool.release(self, loan, self.lane, self.now.get()).expect("the loan lasts");
+        self.close_all();
+    }
+
+    pub fn discard(&self, loan: Loan) {
+        self.pool.data(loan.slot).leave();
+        self.pool.discard(self, loan, self.now.get()).expect("the loan lasts");
+        self.close_all();
+    }
+
+    /// Acquire, and release if that came at once.
+    pub fn cycle(&self) -> Option<Sleeper> {
+        self.finish(self.acquire())
+    }
+
+    /// Give back what was lent; who sleeps, sleeps on.
+    pub fn finish(&self, end: End) -> Option<Sleeper> {
+        match end {
+            End::Lent(loan) => {
+                self.release(loan);
+                None
+            }
+            End::Sleeps(sleeper) => Some(sleeper),
+            End::Nothing => None,
+        }
+    }
+}
+
+/// The end of an execution: deliver all wake-ups, poll whoever got one until all is quiet, and see that nobody is left asleep beside
+/// something for it (I4) and that the books agree (I1, I3, I5, I7). Whoever is lent something gives it back.
+pub fn settle(engines: &[&Engine], mut asleep: Vec<(usize, Sleeper)>) -> Vec<(usize, Sleeper)> {
+    let mut wakes = Vec::new();
+    loop {
+        for engine in engines {
+            engine.close_all();
+            wakes.append(&mut engine.wakes.borrow_mut());
+        }
+        let key = |sleeper: &Sleeper| (sleeper.ticket.node, sleeper.ticket.number);
+        let Some(at) = asleep.iter().position(|(_, sleeper)| wakes.contains(&key(sleeper))) else {
+            break;
+        };
+        let (who, sleeper) = asleep.swap_remove(at);
+        wakes.retain(|wake| *wake != key(&sleeper));
+        let end = engines[who].poll(sleeper, false);
+        asleep.extend(engines[who].finish(end).map(|sleeper| (who, sleeper)));
+    }
+    let pool = &engines[0].pool;
+    if let Err(why) = pool.audit() {
+        panic!("{why}; {:?}", pool.stats());
+    }
+    asleep
+}
+
+/// As [`settle`], where everybody must have been served.
+pub fn settle_all(engines: &[&Engine], asleep: Vec<(usize, Sleeper)>) {
+    let left = settle(engines, asleep);
+    assert!(left.is_empty(), "nobody wakes {left:?}");
+}

@@ -1,0 +1,40 @@
+//! The exceptions of `poolhouse.errors`, raised from Rust.
+//!
+//! They are defined once, in Python, where users read about them; here each is looked up at its first use.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// What went wrong.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Pool,
+    Closed,
+    TooManyWaiters,
+    Returned,
+}
+
+impl Kind {
+    fn class(self, py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+        static POOL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        static CLOSED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        static TOO_MANY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        static RETURNED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        match self {
+            Kind::Pool => POOL.import(py, "poolhouse.errors", "PoolError"),
+            Kind::Closed => CLOSED.import(py, "poolhouse.errors", "PoolClosed"),
+            Kind::TooManyWaiters => TOO_MANY.import(py, "poolhouse.errors", "TooManyWaiters"),
+            Kind::Returned => RETURNED.import(py, "poolhouse.errors", "ConnectionReturnedError"),
+        }
+    }
+
+    /// The exception, ready to raise.
+    #[cold]
+    pub(crate) fn error(self, py: Python<'_>, message: impl Into<String>) -> PyErr {
+        match self.class(py) {
+            Ok(class) => PyErr::from_type(class.clone(), (message.into(),)),
+            Err(error) => error,
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! The lease: what a borrower holds. It forwards to the connection, is the context manager, and gives the connection back exactly once.
+//!
+//! A lease is cheap because it is all there is: one object a borrow, with no future, no task and no frame. It passes through
+//!
+//! ```text
+//!    NEW ──── enter ───► ACTIVE ──── leave, close, return, drop ───► RETURNED
+//! ```
+//!
+//! and the step out of ACTIVE is one swap, so of two that return it one is told that it was too late (I6). The loan and the connection are
+//! written before ACTIVE is, and stay as they are until the lease is gone; so forwarding needs no lock, on free-threaded Python either.
+//!
+//! The lease is its own awaitable: `await lease` gives the lease, and `async with` needs no second object.
+
+use crate::awaitable::{done, thrown};
+use crate::caller::{self, Place};
+use crate::errors::Kind;
+use crate::pool::{Now, Pool};
+use crate::shared::{guarded, FORKS};
+use crate::tokens::Grant;
+use poolhouse_core::Loan;
+use pyo3::exceptions::PyStopIteration;
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+const NEW: u8 = 0;
+const ACTIVE: u8 = 1;
+const RETURNED: u8 = 2;
+/// Being filled: between NEW and ACTIVE.
+const ENTERING: u8 = 3;
+
+/// Set once, before ACTIVE.
+struct Body {
+    loan: Loan,
+    connection: Py<PyAny>,
+}
+
+/// A connection on loan. See the module.
+#[pyclass(frozen, freelist = 128, module = "poolhouse")]
+pub(crate) struct Lease {
+    pool: Py<Pool>,
+    body: UnsafeCell<Option<Body>>,
+    /// Where the borrower borrows; owned. Set once, before ACTIVE.
+    place: UnsafeCell<Place>,
+    /// Seconds; NaN for the pool's own.
+    timeout: f64,
+    forks: u32,
+    state: AtomicU8,
+    /// The borrower took the driver's raw object.
+    raw: AtomicBool,
+}
+
+// SAFETY: `body` is written by the one who swapped NEW for ENTERING, and only read after ACTIVE was stored.
+unsafe impl Sync for Lease {}
+// SAFETY: nothing in it is bound to a thread; the code object's reference is dropped while attached.
+unsafe impl Send for Lease {}
+
+impl Lease {
+    /// A lease that borrows when it is entered.
+    pub(crate) fn new(pool: Py<Pool>, timeout: f64) -> Self {
+        Lease {
+            pool,
+            body: UnsafeCell::new(None),
+            place: UnsafeCell::new(Place::NOWHERE),
+            timeout,
+            forks: FORKS.load(Ordering::Relaxed),
+            state: AtomicU8::new(NEW),
+            raw: AtomicBool::new(false),
+        }
+    }
+
+    /// A lease of a loan that is there already.
+    #[inline(always)]
+    pub(crate) fn active(pool: Py<Pool>, loan: Loan, connection: Py<PyAny>, place: Place) -> Self {
+        Lease {
+            pool,
+            body: UnsafeCell::new(Some(Body { loan, connection })),
+            place: UnsafeCell::new(place),
+            timeout: f64::NAN,
+            forks: FORKS.load(Ordering::Relaxed),
+            state: AtomicU8::new(ACTIVE),
+            raw: AtomicBool::new(false),
+        }
+    }
+
+    /// The loan and the connection, while the lease is ACTIVE or was.
+    #[inline(always)]
+    fn body(&self) -> Option<&Body> {
+        // Acquire pairs with the Release in `fill`.
+        match self.state.load(Ordering::Acquire) {
+            // SAFETY: written before ACTIVE, and not again.
+            ACTIVE | RETURNED => unsafe { (*self.body.get()).as_ref() },
+            _ => None,
+        }
+    }
+
+    /// Begin to enter; fails unless the lease is NEW.
+    pub(crate) fn begin(&self, py: Python<'_>) -> PyResult<()> {
+        match self.state.compare_exchange(NEW, ENTERING, Ordering::Acquire, Ordering::Acquire) {
+            Ok(_) => Ok(()),
+            Err(ENTERING) => Err(Kind::Pool.error(py, "this lease is being entered already")),
+            Err(_) => Err(returned(py)),
+        }
+    }
+
+    /// The borrow failed: the lease may be entered again.
+    pub(crate) fn undo(&self) {
+        self.state.store(NEW, Ordering::Release);
+    }
+
+    /// The borrow worked: the lease is ACTIVE, and its loan has a holder. Only after `begin`, and after `set_place`.
+    #[inline(always)]
+    fn fill(&self, py: Python<'_>, loan: Loan, connection: Py<PyAny>) -> PyResult<()> {
+        // SAFETY: ENTERING, so nobody else writes, and nobody reads before the store.
+        unsafe { *self.body.get() = Some(Body { loan, connection }) };
+        self.state.store(ACTIVE, Ordering::Release);
+        self.pool.get().note_holder(py, loan, self.place())
+    }
+
+    /// Note where the borrower is. Only between `begin` and ACTIVE.
+    #[inline(always)]
+    fn set_place(&self, py: Python<'_>, place: Place) {
+        // SAFETY: ENTERING, so nobody else is here; the code object that was noted before is ours to drop.
+        unsafe { std::mem::replace(&mut *self.place.get(), place) }.drop(py);
+    }
+
+    /// Where the borrower borrowed.
+    #[inline(always)]
+    pub(crate) fn place(&self) -> &Place {
+        // SAFETY: written before ACTIVE, and only read by the one who made it so, and after.
+        unsafe { &*self.place.get() }
+    }
+
+    /// The connection, for whoever forwards to it.
+    #[inline(always)]
+    fn connection<'a>(&'a self, py: Python<'_>) -> PyResult<&'a Py<PyAny>> {
+        if self.state.load(Ordering::Acquire) != ACTIVE {
+            return Err(self.not_active(py));
+        }
+        if self.forks != FORKS.load(Ordering::Relaxed) {
+            return Err(Kind::Pool.error(py, "this lease was taken before the process forked; borrow anew"));
+        }
+        // SAFETY: ACTIVE, see `body`.
+        match unsafe { (*self.body.get()).as_ref() } {
+            Some(body) => Ok(&body.connection),
+            None => Err(crate::shared::no_connection()),
+        }
+    }
+
+    #[cold]
+    fn not_active(&self, py: Python<'_>) -> PyErr {
+        match self.state.load(Ordering::Acquire) {
+            RETURNED => returned(py),
+            _ => Kind::Pool.error(py, "this lease has not been entered: use it in a `with` or `async with` block"),
+        }
+    }
+
+    /// Give the connection back. *error*: what ended the borrower's block. *keep*: false to discard the connection in any case.
+    ///
+    /// `Ok(false)`: it was given back before.
+    pub(crate) fn give_back(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>, keep: bool) -> PyResult<bool> {
+        if self.forks != FORKS.load(Ordering::Relaxed) {
+            return Err(Kind::Pool.error(py, "this lease was taken before the process forked; it stays with the parent"));
+        }
+        if !self.end() {
+            return match self.state.load(Ordering::Acquire) {
+                RETURNED => Ok(false),
+                _ => Err(self.not_active(py)),
+            };
+        }
+        // SAFETY: was ACTIVE, see `body`.
+        if let Some(body) = unsafe { (*self.body.get()).as_ref() } {
+            let raw = self.raw.load(Ordering::Relaxed);
+            self.pool.get().take_back(&self.pool, py, body.loan, &body.connection, error, keep, raw)?;
+        }
+        Ok(true)
+    }
+
+    /// The step out of ACTIVE; true for the one who made it.
+    #[inline(always)]
+    fn end(&self) -> bool {
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            // The GIL keeps others away between the two.
+            let active = self.state.load(Ordering::Relaxed) == ACTIVE;
+            if active {
+                self.state.store(RETURNED, Ordering::Relaxed);
+            }
+            active
+        }
+        #[cfg(Py_GIL_DISABLED)]
+        self.state.compare_exchange(ACTIVE, RETURNED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Whether this lease is of that pool.
+    pub(crate) fn is_of(&self, pool: &Bound<'_, Pool>) -> bool {
+        self.pool.is(pool)
+    }
+
+    /// Borrow, unless that was done already.
+    #[inline(always)]
+    fn enter(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        if this.state.load(Ordering::Acquire) == ACTIVE {
+            return Ok(());
+        }
+        this.begin(py)?;
+        let pool = this.pool.get();
+        let found = match pool.borrow_now(py, &this.pool) {
+            Ok(Now::Lent(loan, connection)) => Ok((loan, connection)),
+            Ok(Now::Slow(first)) => pool.borrow_slowly(py, &this.pool, this.timeout, first),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok((loan, connection)) => {
+                this.set_place(py, caller::here(py));
+                this.fill(py, loan, connection)
+            }
+            Err(error) => {
+                this.undo();
+                Err(error)
+            }
+        }
+    }
+
+    /// A coroutine that borrows and gives the lease.
+    #[cold]
+    pub(crate) fn enter_slowly<'py>(slf: &Bound<'py, Self>, first: Option<Grant>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        // Now, while the borrower's frame is the running one.
+        this.set_place(py, caller::here(py));
+        let timeout = (!this.timeout.is_nan()).then_some(this.timeout);
+        this.pool.bind(py).call_method1(intern!(py, "_enter_slowly"), (slf, timeout, first))
+    }
+}
+
+#[cold]
+fn returned(py: Python<'_>) -> PyErr {
+    Kind::Returned.error(py, "this lease was given back already")
+}
+
+/// Names that are the lease's own; all others are the connection's.
+#[inline(always)]
+fn is_own(name: &str) -> bool {
+    matches!(name, "client" | "close" | "throw" | "send" | "_fill") || name.starts_with("__")
+}
+
+#[pymethods]
+impl Lease {
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        if slf.get().pool.get().is_async() {
+            return Err(pyo3::exceptions::PyTypeError::new_err("a lease of an async pool needs `async with`"));
+        }
+        Self::enter(slf)?;
+        Ok(slf.clone())
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.give_back(py, (!error.is_none()).then_some(error), true).map(drop)
+    }
+
+    /// Itself, now ACTIVE; or a coroutine, where it has to wait.
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let pool = this.pool.get();
+        if !pool.is_async() {
+            return Err(pyo3::exceptions::PyTypeError::new_err("a lease of a sync pool needs `with`"));
+        }
+        if this.state.load(Ordering::Acquire) == ACTIVE {
+            return Ok(slf.clone().into_any());
+        }
+        this.begin(py)?;
+        match pool.borrow_now(py, &this.pool) {
+            Ok(Now::Lent(loan, connection)) => {
+                this.set_place(py, caller::here(py));
+                this.fill(py, loan, connection)?;
+                Ok(slf.clone().into_any())
+            }
+            Ok(Now::Slow(first)) => {
+                this.undo();
+                Self::enter_slowly(slf, first)
+            }
+            Err(error) => {
+                this.undo();
+                Err(error)
+            }
+        }
+    }
+
+    fn __aexit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        self.give_back(py, (!error.is_none()).then_some(error), true)?;
+        done(py)
+    }
+
+    /// `await lease` borrows, if need be, and gives the lease.
+    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        if slf.get().state.load(Ordering::Acquire) == ACTIVE {
+            return Ok(slf.clone().into_any());
+        }
+        let waiting = Self::__aenter__(slf)?;
+        if waiting.is(slf) {
+            return Ok(waiting);
+        }
+        waiting.call_method0(intern!(slf.py(), "__await__"))
+    }
+
+    /// The end of the await: the lease is its value.
+    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        Err(PyStopIteration::new_err(slf.clone().unbind()))
+    }
+
+    fn send(slf: &Bound<'_, Self>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Self::__next__(slf)
+    }
+
+    #[pyo3(signature = (kind, value=None, traceback=None))]
+    fn throw(
+        &self,
+        kind: &Bound<'_, PyAny>,
+        value: Option<&Bound<'_, PyAny>>,
+        traceback: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        Err(thrown(kind, value, traceback))
+    }
+
+    /// For the slow path of the async pool: take the loan of *grant*.
+    fn _fill(&self, py: Python<'_>, grant: &Grant) -> PyResult<()> {
+        self.begin(py)?;
+        match self.pool.get().redeem(py, grant) {
+            Ok((loan, connection)) => self.fill(py, loan, connection),
+            Err(error) => {
+                self.undo();
+                Err(error)
+            }
+        }
+    }
+
+    /// Give the connection back. May be called twice. In an async pool the result may be awaited.
+    fn close(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if self.state.load(Ordering::Acquire) != NEW {
+            self.give_back(py, None, true)?;
+        }
+        if self.pool.get().is_async() {
+            done(py)
+        } else {
+            Ok(py.None())
+        }
+    }
+
+    /// The driver's own object.
+    #[getter]
+    fn client(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let connection = self.connection(py)?.clone_ref(py);
+        self.raw.store(true, Ordering::Relaxed);
+        Ok(connection)
+    }
+
+    fn __getattribute__<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if is_own(name.to_str()?) {
+            // SAFETY: both are valid objects, and we are attached; the result is a new reference or null with an exception set.
+            return unsafe {
+                Bound::from_owned_ptr_or_err(py, ffi::PyObject_GenericGetAttr(slf.as_ptr(), name.as_ptr()))
+            };
+        }
+        slf.get().connection(py)?.bind(py).getattr(name)
+    }
+
+    fn __setattr__(&self, py: Python<'_>, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if is_own(name.to_str()?) {
+            let message = format!("attribute {name} of a lease cannot be set");
+            return Err(pyo3::exceptions::PyAttributeError::new_err(message));
+        }
+        self.connection(py)?.bind(py).setattr(name, value)
+    }
+
+    fn __delattr__(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<()> {
+        self.connection(py)?.bind(py).delattr(name)
+    }
+
+    fn __dir__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.connection(py)?.bind(py).call_method0(intern!(py, "__dir__"))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(match self.state.load(Ordering::Acquire) {
+            ACTIVE => match self.body() {
+                Some(body) => format!("<Lease of {}>", body.connection.bind(py).repr()?),
+                None => "<Lease>".to_owned(),
+            },
+            RETURNED => "<Lease, given back>".to_owned(),
+            _ => "<Lease, not entered>".to_owned(),
+        })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        Python::attach(|py| {
+            let ours = self.forks == FORKS.load(Ordering::Relaxed);
+            let left = *self.state.get_mut() == ACTIVE;
+            if left && ours {
+                self.abandoned(py);
+            }
+            let body = self.body.get_mut().take();
+            if left && !ours {
+                // The parent's connection: not even its reference is dropped here, since its end might reach the socket.
+                std::mem::forget(body);
+            }
+            std::mem::replace(self.place.get_mut(), Place::NOWHERE).drop(py);
+        });
+    }
+}
+
+impl Lease {
+    /// Dropped without a return: the slot comes back, and the borrower is told where it was taken.
+    #[cold]
+    fn abandoned(&mut self, py: Python<'_>) {
+        guarded(py, |py| {
+            let place = self.place();
+            let place = caller::describe(py, place.code, place.instruction);
+            let pool = self.pool.bind(py).clone();
+            self.give_back(py, None, true)?;
+            pool.call_method1(intern!(py, "_lease_dropped"), (place,)).map(drop)
+        });
+    }
+}
+
+/// The connection of a lease, without the mark that its borrower took the raw object: for the pool's own use.
+#[pyfunction]
+pub(crate) fn connection_of(py: Python<'_>, lease: &Lease) -> PyResult<Py<PyAny>> {
+    Ok(lease.connection(py)?.clone_ref(py))
+}

@@ -1,0 +1,58 @@
+//! `poolhouse._core`: the core's state machine as Python objects.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `pool` | the face of a pool: borrow, give back, and what the slow path calls |
+//! | `lease` | what a borrower holds |
+//! | `tokens` | what the slow path in Python holds while it decides |
+//! | `shared` | the core's state with the connections in it, and what the core asks of us |
+//! | `caller`, `running` | who borrows, and from which line |
+//! | `report`, `verbose` | numbers, holders, DEBUG lines |
+//! | `awaitable` | an awaitable that is done |
+//! | `clock`, `errors` | the time, the exceptions |
+//!
+//! # Free-threaded Python
+//!
+//! The module says that it needs no GIL. What that rests on: the core's words are atomics and its proofs assume no lock; what a
+//! slot holds is reached only by whoever has the slot in hand or on loan (`shared`); a lease's contents are written once, before the
+//! state that publishes them (`lease`); a token is used up by one swap (`tokens`); a waker belongs to whoever swaps it out (`shared`).
+//! The pool's pointer to its state changes only in a forked child that has one thread (`pool`).
+
+mod awaitable;
+mod caller;
+mod clock;
+mod errors;
+mod lease;
+mod pool;
+mod report;
+mod running;
+mod shared;
+mod tokens;
+mod verbose;
+
+use pyo3::prelude::*;
+
+/// Whether the line that borrows is noted without a frame object; for the tests.
+#[pyfunction]
+fn notes_places_fast() -> bool {
+    caller::is_fast()
+}
+
+/// The lock-free core of poolhouse.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    caller::calibrate();
+    module.add_class::<pool::Pool>()?;
+    module.add_class::<lease::Lease>()?;
+    module.add_class::<tokens::Grant>()?;
+    module.add_class::<tokens::Permit>()?;
+    module.add_class::<tokens::Waiter>()?;
+    module.add_class::<tokens::Closing>()?;
+    module.add_class::<awaitable::Done>()?;
+    module.add("MAX_CAPACITY", poolhouse_core::MAX_CAPACITY)?;
+    module.add_function(wrap_pyfunction!(pool::forked, module)?)?;
+    module.add_function(wrap_pyfunction!(pool::set_verbose, module)?)?;
+    module.add_function(wrap_pyfunction!(lease::connection_of, module)?)?;
+    module.add_function(wrap_pyfunction!(notes_places_fast, module)?)?;
+    Ok(())
+}

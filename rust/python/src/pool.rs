@@ -1,0 +1,604 @@
+//! The face of a pool that Python sees: one native call to borrow, one to give back. `poolhouse.pool` derives the sync and the async pool
+//! from it, and all that is not the uncontended path is there.
+//!
+//! A pool refers to its state by a pointer that changes only in a forked child, while that has one thread: the child starts with an empty
+//! pool of the same settings, and what it inherited is never touched, nor freed.
+
+use crate::awaitable::done;
+use crate::caller::{self, Place};
+use crate::clock;
+use crate::errors::Kind;
+use crate::lease::Lease;
+use crate::running::{current_task, running_loop};
+use crate::shared::{lane, no_connection, thread_ident, Shared, FORKS};
+use crate::tokens::{acquired, wish, Grant};
+use poolhouse_core::{Group, Loan, Settings, Vet};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyTypeError};
+use pyo3::gc::PyVisit;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::PyTraverseError;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::Arc;
+
+/// The sync side's owner group.
+const SYNC: Group = 0;
+/// Event loops whose group is found without asking Python.
+const LOOPS: usize = 8;
+
+/// Whether somebody listens to the DEBUG lines of `poolhouse.pool`.
+pub(crate) static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// What a connector wants to be asked, where it does.
+#[derive(Default)]
+struct Hooks {
+    /// `reset(connection) -> bool`, at every return.
+    reset: Option<Py<PyAny>>,
+    /// `is_broken(connection, error) -> bool`, when a block ends by an exception.
+    judge: Option<Py<PyAny>>,
+    /// A borrower who took the raw object gets the connection replaced.
+    raw_taints: bool,
+}
+
+/// What the uncontended borrow came to.
+pub(crate) enum Now {
+    Lent(Loan, Py<PyAny>),
+    /// Python decides; it may have a connection already, which must be looked at first.
+    Slow(Option<Grant>),
+}
+
+/// See the module.
+#[pyclass(subclass, frozen, module = "poolhouse._core")]
+pub(crate) struct Pool {
+    /// From `Arc::into_raw`; null until `_open`.
+    shared: AtomicPtr<Shared>,
+    hooks: PyOnceLock<Hooks>,
+    is_async: AtomicBool,
+    /// Whether this face shows the connections to the garbage collector: one face for each state.
+    is_primary: AtomicBool,
+    /// `address / 16 << 13 | group` of event loops seen lately.
+    loops: [AtomicU64; LOOPS],
+}
+
+impl Pool {
+    #[inline(always)]
+    pub(crate) fn is_async(&self) -> bool {
+        self.is_async.load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn shared(&self) -> PyResult<&Shared> {
+        let shared = self.shared.load(Ordering::Acquire);
+        if shared.is_null() {
+            return Err(not_open());
+        }
+        // SAFETY: from `Arc::into_raw`; freed only with this object, or (in a forked child) never.
+        Ok(unsafe { &*shared })
+    }
+
+    fn replace_shared(&self, shared: Arc<Shared>) -> *mut Shared {
+        self.shared.swap(Arc::into_raw(shared).cast_mut(), Ordering::AcqRel)
+    }
+
+    /// The owner group of whoever asks.
+    #[inline(always)]
+    fn group(&self, py: Python<'_>, slf: &Py<Pool>) -> PyResult<Group> {
+        if !self.is_async() {
+            return Ok(SYNC);
+        }
+        let running = running_loop(py)?;
+        let address = running.as_ptr() as u64 >> 4;
+        let known = self.loops[address as usize % LOOPS].load(Ordering::Relaxed);
+        if known >> 13 == address {
+            return Ok((known & 0x1fff) as Group);
+        }
+        self.enter_loop(py, slf, running, address)
+    }
+
+    #[cold]
+    fn enter_loop(&self, py: Python<'_>, slf: &Py<Pool>, running: Bound<'_, PyAny>, address: u64) -> PyResult<Group> {
+        if running.is_none() {
+            return Err(PyRuntimeError::new_err("no running event loop: an async pool is used from a coroutine"));
+        }
+        // Python keeps the loop alive while it is known here, so the address stays its own.
+        let group: Group = slf.bind(py).call_method1(intern!(py, "_enter_loop"), (running,))?.extract()?;
+        self.loops[address as usize % LOOPS].store(address << 13 | u64::from(group), Ordering::Relaxed);
+        Ok(group)
+    }
+
+    /// The uncontended borrow.
+    #[inline(always)]
+    pub(crate) fn borrow_now(&self, py: Python<'_>, slf: &Py<Pool>) -> PyResult<Now> {
+        let shared = self.shared()?;
+        let group = self.group(py, slf)?;
+        let Some((loan, vet)) = shared.core.try_acquire(group, lane(thread_ident()), clock::coarse()) else {
+            return Ok(Now::Slow(None));
+        };
+        if vet != Vet::Fresh {
+            return Ok(Now::Slow(Some(Grant::new(shared.arc(), loan, vet))));
+        }
+        match shared.connection(loan.slot) {
+            Some(connection) => Ok(Now::Lent(loan, connection.clone_ref(py))),
+            None => Err(no_connection()),
+        }
+    }
+
+    /// The whole way, for threads: Python connects, checks and waits.
+    #[cold]
+    pub(crate) fn borrow_slowly(
+        &self,
+        py: Python<'_>,
+        slf: &Py<Pool>,
+        timeout: f64,
+        first: Option<Grant>,
+    ) -> PyResult<(Loan, Py<PyAny>)> {
+        let grant = slf.bind(py).call_method1(intern!(py, "_acquire"), (optional(timeout), first))?;
+        let grant = grant.cast_into::<Grant>()?;
+        self.redeem(py, grant.get())
+    }
+
+    /// The loan and the connection of a grant.
+    pub(crate) fn redeem(&self, py: Python<'_>, grant: &Grant) -> PyResult<(Loan, Py<PyAny>)> {
+        let connection = grant.connection(py)?;
+        Ok((grant.claim(py)?, connection))
+    }
+
+    #[inline(always)]
+    pub(crate) fn note_holder(&self, py: Python<'_>, loan: Loan, place: &Place) -> PyResult<()> {
+        let task = if self.is_async() { current_task(py)? } else { 0 };
+        self.shared()?.core.data(loan.slot).note_holder(thread_ident(), task, place);
+        if VERBOSE.load(Ordering::Relaxed) {
+            crate::verbose::log(py, "lent", self.shared()?, loan);
+        }
+        Ok(())
+    }
+
+    /// Take a connection back from a lease that has just ended.
+    ///
+    /// The slot is safe in any case; what is raised is only what must not be swallowed (a KeyboardInterrupt in a hook).
+    #[inline(always)]
+    pub(crate) fn take_back(
+        &self,
+        slf: &Py<Pool>,
+        py: Python<'_>,
+        loan: Loan,
+        connection: &Py<PyAny>,
+        error: Option<&Bound<'_, PyAny>>,
+        keep: bool,
+        raw: bool,
+    ) -> PyResult<()> {
+        let shared = self.shared()?;
+        let data = shared.core.data(loan.slot);
+        let mut verdict = Verdict { sound: keep, suspect: false, raised: None };
+        if let Some(hooks) = self.hooks.get(py) {
+            if hooks.reset.is_some() || hooks.judge.is_some() || hooks.raw_taints {
+                verdict.ask(py, slf, hooks, connection, error, raw);
+            }
+        }
+        data.forget_holder();
+        let host = shared.host(py);
+        if VERBOSE.load(Ordering::Relaxed) {
+            crate::verbose::log(py, if verdict.sound { "returned" } else { "discarded" }, shared, loan);
+        }
+        // Stale is impossible: the lease's own swap made us the one who ends this loan.
+        let _ = if verdict.sound {
+            let now = if shared.core.is_quiet() { clock::coarse() } else { clock::fine() };
+            shared.core.release(&host, loan, lane(thread_ident()), now)
+        } else {
+            if verdict.suspect {
+                shared.core.suspect();
+            }
+            shared.core.discard(&host, loan, clock::fine())
+        };
+        verdict.raised.map_or(Ok(()), Err)
+    }
+
+    fn lease<'py>(slf: &Bound<'py, Self>, loan: Loan, connection: Py<PyAny>) -> PyResult<Bound<'py, Lease>> {
+        let py = slf.py();
+        let place = caller::here(py);
+        // The lease first: from here on it undoes whatever fails.
+        let lease = Bound::new(py, Lease::active(slf.clone().unbind(), loan, connection, place))?;
+        slf.get().note_holder(py, loan, lease.get().place())?;
+        Ok(lease)
+    }
+
+    fn timeout(slf: &Bound<'_, Self>, timeout: Option<&Bound<'_, PyAny>>) -> PyResult<f64> {
+        let Some(given) = timeout.filter(|given| !given.is_none()) else {
+            return Ok(f64::NAN);
+        };
+        if given.is_instance_of::<pyo3::types::PyBool>() {
+            return bad_timeout(slf, given);
+        }
+        match given.extract::<f64>() {
+            Ok(seconds) if seconds >= 0.0 => Ok(seconds),
+            _ => bad_timeout(slf, given),
+        }
+    }
+}
+
+#[cold]
+fn bad_timeout(slf: &Bound<'_, Pool>, given: &Bound<'_, PyAny>) -> PyResult<f64> {
+    slf.call_method1(intern!(slf.py(), "_bad_timeout"), (given,))?;
+    Err(PyTypeError::new_err("timeout must be a number of seconds"))
+}
+
+/// What the connector says of a connection that comes back.
+struct Verdict {
+    sound: bool,
+    /// Its failure makes the other idle connections suspect.
+    suspect: bool,
+    /// What must be raised once the slot is safe.
+    raised: Option<PyErr>,
+}
+
+impl Verdict {
+    #[inline(never)]
+    fn ask(
+        &mut self,
+        py: Python<'_>,
+        slf: &Py<Pool>,
+        hooks: &Hooks,
+        connection: &Py<PyAny>,
+        error: Option<&Bound<'_, PyAny>>,
+        raw: bool,
+    ) {
+        if let (Some(error), Some(judge)) = (error, &hooks.judge) {
+            if self.answer(py, slf, "is_broken", judge.bind(py).call1((connection, error)), true) {
+                self.sound = false;
+                self.suspect = true;
+            }
+        }
+        if raw && hooks.raw_taints {
+            self.sound = false;
+        }
+        if let (true, Some(reset)) = (self.sound, &hooks.reset) {
+            self.sound = self.answer(py, slf, "reset", reset.bind(py).call1((connection,)), false);
+        }
+    }
+
+    /// The answer of a hook; one that raises is taken for *otherwise*.
+    fn answer(
+        &mut self,
+        py: Python<'_>,
+        slf: &Py<Pool>,
+        hook: &str,
+        answer: PyResult<Bound<'_, PyAny>>,
+        otherwise: bool,
+    ) -> bool {
+        let error = match answer.and_then(|answer| answer.is_truthy()) {
+            Ok(answer) => return answer,
+            Err(error) => error,
+        };
+        if error.is_instance_of::<PyException>(py) {
+            if let Err(error) = slf.bind(py).call_method1(intern!(py, "_hook_failed"), (hook, error.value(py))) {
+                error.write_unraisable(py, None);
+            }
+        } else {
+            self.raised = Some(error);
+        }
+        otherwise
+    }
+}
+
+#[cold]
+fn not_open() -> PyErr {
+    PyRuntimeError::new_err("this pool was not initialised: call super().__init__()")
+}
+
+fn optional(timeout: f64) -> Option<f64> {
+    (!timeout.is_nan()).then_some(timeout)
+}
+
+#[pymethods]
+impl Pool {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn create(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
+        Pool {
+            shared: AtomicPtr::new(ptr::null_mut()),
+            hooks: PyOnceLock::new(),
+            is_async: AtomicBool::new(false),
+            is_primary: AtomicBool::new(true),
+            loops: Default::default(),
+        }
+    }
+
+    /// Make the state. Times in seconds, None for "none".
+    #[pyo3(signature = (*, pool_size, max_overflow, fair_after, lifetime, check_bypass, max_idle, lifo, linger, hold_back,
+                        max_waiting, seed))]
+    #[allow(clippy::too_many_arguments)]
+    fn _open(
+        &self,
+        pool_size: u32,
+        max_overflow: u32,
+        fair_after: f64,
+        lifetime: Option<f64>,
+        check_bypass: Option<f64>,
+        max_idle: Option<f64>,
+        lifo: bool,
+        linger: bool,
+        hold_back: bool,
+        max_waiting: Option<u32>,
+        seed: u64,
+    ) -> PyResult<()> {
+        let settings = Settings {
+            pool_size,
+            max_overflow,
+            fair_after: clock::nanoseconds(fair_after),
+            lifetime: lifetime.map(clock::nanoseconds),
+            check_bypass: check_bypass.map(clock::nanoseconds),
+            max_idle: max_idle.map(clock::nanoseconds),
+            lifo,
+            linger,
+            hold_back,
+            max_waiting,
+            generation: 1,
+            seed,
+        };
+        let before = self.replace_shared(Arc::new(Shared::new(poolhouse_core::Pool::new(settings))));
+        drop_shared(before);
+        Ok(())
+    }
+
+    /// Use the state of another pool: one capacity for both.
+    fn _share(&self, other: &Bound<'_, Pool>) -> PyResult<()> {
+        let before = self.replace_shared(other.get().shared()?.arc());
+        self.is_primary.store(false, Ordering::Relaxed);
+        drop_shared(before);
+        Ok(())
+    }
+
+    /// Say what the connector wants to be asked, and on which side the borrowers are.
+    fn _hook(&self, py: Python<'_>, is_async: bool, reset: Option<Py<PyAny>>, judge: Option<Py<PyAny>>, raw_taints: bool) {
+        self.is_async.store(is_async, Ordering::Relaxed);
+        let _ = self.hooks.set(py, Hooks { reset, judge, raw_taints });
+    }
+
+    /// In a forked child: an empty state with the same settings. The old one is left as it is, for ever.
+    fn _renew(&self) -> PyResult<()> {
+        let mut settings = self.shared()?.core.settings().clone();
+        // No lease of the parent can match a slot of the child.
+        settings.generation += 1 << 40;
+        let _inherited = self.replace_shared(Arc::new(Shared::new(poolhouse_core::Pool::new(settings))));
+        for entry in &self.loops {
+            entry.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// In a forked child: the state of the pool this one shares with, which was renewed.
+    fn _renew_shared(&self, other: &Bound<'_, Pool>) -> PyResult<()> {
+        let _inherited = self.replace_shared(other.get().shared()?.arc());
+        for entry in &self.loops {
+            entry.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Borrow a connection.
+    #[pyo3(signature = (timeout=None))]
+    fn get<'py>(slf: &Bound<'py, Self>, timeout: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        match this.borrow_now(py, slf.as_unbound())? {
+            Now::Lent(loan, connection) => Ok(Self::lease(slf, loan, connection)?.into_any()),
+            Now::Slow(first) => Self::get_slowly(slf, timeout, first),
+        }
+    }
+
+    /// A lease that borrows when it is entered.
+    #[pyo3(signature = (timeout=None, *, settings=None, database=None, session_id=None))]
+    fn connection<'py>(
+        slf: &Bound<'py, Self>,
+        timeout: Option<&Bound<'py, PyAny>>,
+        settings: Option<&Bound<'py, PyAny>>,
+        database: Option<&Bound<'py, PyAny>>,
+        session_id: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let seconds = Self::timeout(slf, timeout)?;
+        if settings.is_some() || database.is_some() || session_id.is_some() {
+            let arguments = (optional(seconds), settings, database, session_id);
+            return slf.call_method1(intern!(py, "_configured"), arguments);
+        }
+        Ok(Bound::new(py, Lease::new(slf.clone().unbind(), seconds))?.into_any())
+    }
+
+    /// A connection that can be had without any wait and any I/O, or None.
+    fn try_get<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = slf.py();
+        match slf.get().borrow_now(py, slf.as_unbound())? {
+            Now::Lent(loan, connection) => Ok(Some(Self::lease(slf, loan, connection)?.into_any())),
+            Now::Slow(first) => {
+                let grant = slf.call_method1(intern!(py, "_try_acquire"), (first,))?;
+                if grant.is_none() {
+                    return Ok(None);
+                }
+                let (loan, connection) = slf.get().redeem(py, grant.cast::<Grant>()?.get())?;
+                Ok(Some(Self::lease(slf, loan, connection)?.into_any()))
+            }
+        }
+    }
+
+    /// Give a connection back. In an async pool the result may be awaited.
+    fn return_connection(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Self::end(slf, connection, true)
+    }
+
+    /// Give a connection back that must not be used again: it is closed.
+    fn invalidate(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Self::end(slf, connection, false)
+    }
+
+    // What the slow path in Python is made of.
+
+    /// Claim or queue, on the whole way: a token, or None.
+    fn _start(slf: &Bound<'_, Self>, wait: bool, create: bool) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let group = this.group(py, slf.as_unbound())?;
+        let shared = this.shared()?;
+        acquired(py, shared, shared.core.acquire(&shared.host(py), wish(group, wait, create)))
+    }
+
+    fn _close(&self, py: Python<'_>) -> PyResult<bool> {
+        let shared = self.shared()?;
+        Ok(shared.core.close(&shared.host(py)))
+    }
+
+    #[getter]
+    fn _closed(&self) -> PyResult<bool> {
+        Ok(self.shared()?.core.is_closed())
+    }
+
+    fn _evict(&self, py: Python<'_>) -> PyResult<()> {
+        let shared = self.shared()?;
+        shared.core.evict(&shared.host(py));
+        Ok(())
+    }
+
+    fn _suspect(&self) -> PyResult<()> {
+        self.shared()?.core.suspect();
+        Ok(())
+    }
+
+    fn _reap(&self, py: Python<'_>, least: u32, linger: Option<f64>) -> PyResult<()> {
+        let shared = self.shared()?;
+        shared.core.reap(&shared.host(py), clock::fine(), least, linger.map(clock::nanoseconds));
+        Ok(())
+    }
+
+    fn _resize(&self, py: Python<'_>, pool_size: u32, max_overflow: u32) -> PyResult<()> {
+        let shared = self.shared()?;
+        shared.core.resize(&shared.host(py), pool_size, max_overflow);
+        Ok(())
+    }
+
+    fn _suspend(&self) -> PyResult<()> {
+        self.shared()?.core.suspend();
+        Ok(())
+    }
+
+    fn _resume(&self, py: Python<'_>) -> PyResult<()> {
+        let shared = self.shared()?;
+        shared.core.resume(&shared.host(py));
+        Ok(())
+    }
+
+    /// The server closes what idles for *limit* seconds.
+    fn _lower_max_idle(&self, limit: f64) -> PyResult<()> {
+        self.shared()?.core.lower_max_idle(clock::nanoseconds(limit));
+        Ok(())
+    }
+
+    /// A group number for one more event loop.
+    fn _open_group(&self, py: Python<'_>) -> PyResult<Group> {
+        let group = self.shared()?.core.open_group();
+        group.ok_or_else(|| Kind::Pool.error(py, "too many event loops use this pool at the same time"))
+    }
+
+    /// The event loop of this group is closed.
+    fn _end_group(&self, py: Python<'_>, group: Group) -> PyResult<()> {
+        for entry in &self.loops {
+            let known = entry.load(Ordering::Relaxed);
+            if (known & 0x1fff) as Group == group {
+                entry.store(0, Ordering::Relaxed);
+            }
+        }
+        let shared = self.shared()?;
+        shared.core.end_group(&shared.host(py), group);
+        Ok(())
+    }
+
+    /// All numbers, by name.
+    fn _numbers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        crate::report::numbers(py, self.shared()?)
+    }
+
+    /// A row for each loan: (slot, thread, task, since, file, line).
+    fn _holders(&self, py: Python<'_>) -> PyResult<Vec<crate::report::Holder>> {
+        Ok(crate::report::holders(py, self.shared()?))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let shared = self.shared.load(Ordering::Acquire);
+        if self.is_primary.load(Ordering::Relaxed) && !shared.is_null() {
+            // SAFETY: as in `shared`.
+            unsafe { (*shared).traverse(&visit)? };
+        }
+        Ok(())
+    }
+}
+
+impl Pool {
+    #[cold]
+    fn get_slowly<'py>(
+        slf: &Bound<'py, Self>,
+        timeout: Option<&Bound<'py, PyAny>>,
+        first: Option<Grant>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.get();
+        let seconds = Self::timeout(slf, timeout)?;
+        if this.is_async() {
+            let lease = Bound::new(py, Lease::new(slf.clone().unbind(), seconds))?;
+            return Lease::enter_slowly(&lease, first);
+        }
+        let (loan, connection) = this.borrow_slowly(py, slf.as_unbound(), seconds, first)?;
+        Ok(Self::lease(slf, loan, connection)?.into_any())
+    }
+
+    fn end(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>, keep: bool) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let lease = Self::own_lease(slf, connection)?;
+        if !lease.get().give_back(py, None, keep)? {
+            return Err(Kind::Returned.error(py, "this connection was given back already"));
+        }
+        if slf.get().is_async() {
+            done(py)
+        } else {
+            Ok(py.None())
+        }
+    }
+
+    #[inline(always)]
+    fn own_lease<'a, 'py>(slf: &Bound<'py, Self>, given: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Lease>> {
+        match given.cast::<Lease>() {
+            Ok(lease) if lease.get().is_of(slf) => Ok(lease),
+            Ok(_) => Err(Kind::Pool.error(slf.py(), "this connection belongs to another pool")),
+            Err(_) => {
+                let kind = given.get_type().name()?;
+                let message = format!("connection={kind}: must be what get() or connection() of this pool gave");
+                Err(Kind::Pool.error(slf.py(), message))
+            }
+        }
+    }
+}
+
+fn drop_shared(shared: *mut Shared) {
+    if !shared.is_null() {
+        // SAFETY: it came from `Arc::into_raw` in `replace_shared`, and was swapped out.
+        drop(unsafe { Arc::from_raw(shared) });
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        drop_shared(*self.shared.get_mut());
+    }
+}
+
+/// Note that this process is a forked child.
+#[pyfunction]
+pub(crate) fn forked() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Switch the DEBUG lines on or off.
+#[pyfunction]
+pub(crate) fn set_verbose(on: bool) {
+    VERBOSE.store(on, Ordering::Relaxed);
+}

@@ -1,4 +1,5 @@
-"""Pools: what lends connections, for threads (:class:`ConnectionPool`) and for tasks (:class:`AsyncConnectionPool`).
+"""Pools: what lends connections, for threads (:class:`ConnectionPool`) and for tasks
+(:class:`AsyncConnectionPool`).
 
 ==============  ====================================================================================
 ``sync``        the pool of threads
@@ -14,7 +15,8 @@
 ``log``         DEBUG lines, and their switch
 ==============  ====================================================================================
 
-The uncontended path is native (``poolhouse._core``); what is here runs when a borrower has to connect, look or wait.
+The uncontended path is native (``poolhouse._core``); what is here runs when a borrower has to connect, look
+or wait.
 """
 
 from __future__ import annotations

@@ -1,19 +1,21 @@
 """The pool of tasks.
 
-Each event loop that uses the pool is an *owner group* of the core with a side of its own (:class:`LoopSide`): a connection is lent only
-on the loop that opened it, and all loops share the capacity. A loop that has been closed is noticed when the next one comes, or when a
-waiter of it cannot be woken; then its connections are shut and its group ends.
+Each event loop that uses the pool is an *owner group* of the core with a side of its own (:class:`LoopSide`):
+a connection is lent only on the loop that opened it, and all loops share the capacity. A loop that has been
+closed is noticed when the next one comes, or when a waiter of it cannot be woken; then its connections are
+shut and its group ends.
 
-Nothing here is ever under ``asyncio.wait_for``, and a cancel may come at any await: what a borrower held is a token of the core, which
-gives itself back.
+Nothing here is ever under ``asyncio.wait_for``, and a cancel may come at any await: what a borrower held is a
+token of the core, which gives itself back.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from poolhouse._core import connection_of
 from poolhouse.connectors.base import AsyncConnector, as_async_connector
@@ -37,12 +39,12 @@ class AsyncConnectionPool(PoolFace[C]):
     """Lends connections to tasks, within a capacity, the oldest waiter first. Several event loops may use it.
 
     Args:
-        connector: A :class:`poolhouse.AsyncConnector`, or a function, plain or ``async``, that returns a new connection.
-        pool_size: Connections that stay open when they are returned (default 5).
-        max_overflow: Connections beyond that under load (default 10); such a one is closed at its return.
-        pool_timeout: Seconds that :meth:`get` waits (default 30); 0 waits for nobody.
-        pool_recycle: Age in seconds at which a connection is replaced (default 3600); -1 for no limit.
-        shares: A :class:`poolhouse.ConnectionPool` whose capacity (and sizes, ages, order) this pool takes part in.
+        connector: A :class:`poolhouse.AsyncConnector`, or a function, plain or ``async``, that returns a new
+        connection. pool_size: Connections that stay open when they are returned (default 5). max_overflow:
+        Connections beyond that under load (default 10); such a one is closed at its return. pool_timeout:
+        Seconds that :meth:`get` waits (default 30); 0 waits for nobody. pool_recycle: Age in seconds at which
+        a connection is replaced (default 3600); -1 for no limit. shares: A :class:`poolhouse.ConnectionPool`
+        whose capacity (and sizes, ages, order) this pool takes part in.
 
     The other arguments are those of :class:`poolhouse.ConnectionPool`.
 
@@ -59,6 +61,21 @@ class AsyncConnectionPool(PoolFace[C]):
     """
 
     connector: AsyncConnector[C]
+
+    if TYPE_CHECKING:
+        # Native, and more exact here: what is lent forwards to the connection.
+        def get(self, timeout: float | None = None) -> Coroutine[Any, Any, C]: ...
+        def try_get(self) -> C | None: ...
+        def connection(
+            self,
+            timeout: float | None = None,
+            *,
+            settings: Mapping[str, Any] | None = None,
+            database: str | None = None,
+            session_id: str | None = None,
+        ) -> AbstractAsyncContextManager[C]: ...
+        def return_connection(self, connection: C) -> Awaitable[None]: ...
+        def invalidate(self, connection: C) -> Awaitable[None]: ...
 
     def __init__(
         self,
@@ -92,10 +109,13 @@ class AsyncConnectionPool(PoolFace[C]):
         self._configure(made, shares, given)
         self._hook(True, *hooks(made))
 
-    # -- event loops ---------------------------------------------------------------------------------------------------
+    # -- event loops
+    # ---------------------------------------------------------------------------------------------------
 
     def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> int:
-        """The owner group of *loop*, which runs now. Called by the native path when it does not know the loop."""
+        """The owner group of *loop*, which runs now. Called by the native path when it does not know the
+        loop.
+        """
         side = self._sides.get(id(loop))
         if side is not None and side.loop is loop:
             return side.group
@@ -119,9 +139,10 @@ class AsyncConnectionPool(PoolFace[C]):
                 names[id(task)] = f"task {task.get_name()!r}"
         return names
 
-    # -- the slow path of the native methods ---------------------------------------------------------------------------
+    # -- the slow path of the native methods
+    # ---------------------------------------------------------------------------
 
-    async def _enter_slowly(self, lease: Lease, timeout: float | None, first: Grant | None) -> Lease:
+    async def _enter_slowly(self, lease: Lease[C], timeout: float | None, first: Grant | None) -> Lease[C]:
         """What ``async with``, ``await pool.get()`` do when there is anything to decide."""
         script = steps.acquire(self, self._seconds(timeout), first)
         # The script has its own reference now; a second one here would keep the grant past its use.
@@ -153,6 +174,7 @@ class AsyncConnectionPool(PoolFace[C]):
                 return await creating.run_here()
             case steps.Ping(connection, timeout):
                 return await self._ping(connection, timeout)
+        return None
 
     async def _sleep(
         self, loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None], until: float
@@ -160,7 +182,7 @@ class AsyncConnectionPool(PoolFace[C]):
         if until == float("inf"):
             await woken
             return
-        left = until - steps.monotonic()
+        left = until - monotonic()
         if left <= 0:
             return
         alarm = loop.call_later(left, _wake, woken)
@@ -179,6 +201,7 @@ class AsyncConnectionPool(PoolFace[C]):
             return False
 
     def create(self, permit: Permit, deadline: float) -> TaskCreating:
+        """A connect in a task of the running loop."""
         return TaskCreating(permit, self._here(), self.outlook, self._retry_until(deadline))
 
     @asynccontextmanager
@@ -191,7 +214,10 @@ class AsyncConnectionPool(PoolFace[C]):
     ) -> AsyncIterator[Any]:
         async with self.connection(timeout) as lease:
             self.connector.configure(
-                connection_of(lease), settings=settings, database=database, session_id=session_id
+                connection_of(cast("Lease[C]", lease)),
+                settings=settings,
+                database=database,
+                session_id=session_id,
             )
             yield lease
 
@@ -199,7 +225,8 @@ class AsyncConnectionPool(PoolFace[C]):
         task = asyncio.current_task()
         return task is not None and bool(holder.who == f"task {task.get_name()!r}")
 
-    # -- the beginning and the end -------------------------------------------------------------------------------------
+    # -- the beginning and the end
+    # -------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:
         """Open the first connection (``min_idle`` of them, if more), so that a wrong address is known now.
@@ -219,9 +246,11 @@ class AsyncConnectionPool(PoolFace[C]):
             raise failed
 
     async def close_all(self) -> None:
-        """Close the pool for good. Waiters get PoolClosed, idle connections are closed, lent ones when they return.
+        """Close the pool for good. Waiters get PoolClosed, idle connections are closed, lent ones when they
+        return.
 
-        Does not wait for what is lent, and may be called twice. It waits for the connections that it closes on this loop.
+        Does not wait for what is lent, and may be called twice. It waits for the connections that it closes
+        on this loop.
         """
         self._close()
         side = self._sides.get(id(asyncio.get_running_loop()))
@@ -294,7 +323,9 @@ class LoopSide(Side):
         return super()._can_close(connection) or hasattr(connection, "aclose")
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run *work* as a task of its own on this loop, which runs now; asyncio itself would let it be collected."""
+        """Run *work* as a task of its own on this loop, which runs now; asyncio itself would let it be
+        collected.
+        """
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -335,7 +366,9 @@ class TaskCreating(Creating):
     side: LoopSide
 
     async def run(self) -> None:
-        """Connect, and report to the core. Raises only a cancel: the waiter it was made for is told of the rest."""
+        """Connect, and report to the core. Raises only a cancel: the waiter it was made for is told of the
+        rest.
+        """
         try:
             connection = await self._connect()
         except BaseException as error:

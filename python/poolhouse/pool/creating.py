@@ -1,6 +1,8 @@
-"""One connect under way. It belongs to nobody: a borrower who leaves does not end it, and what it opens is lent to the next.
+"""One connect under way. It belongs to nobody: a borrower who leaves does not end it, and what it opens is
+lent to the next.
 
-The sync and the asyncio form differ only in how they connect and pause; :func:`attempts` is the order of things for both.
+The sync and the asyncio form differ only in how they connect and pause; :func:`attempts` is the order of
+things for both.
 """
 
 from __future__ import annotations
@@ -11,12 +13,12 @@ from collections.abc import Generator
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from poolhouse.errors import ConfigError, PoolError
 from poolhouse.pool.sides import Outlook, ThreadSide
 from poolhouse.pool.steps import connect_failed
 
 if TYPE_CHECKING:
     from poolhouse._core import Grant, Permit
-    from poolhouse.errors import ConnectFailed
     from poolhouse.pool.sides import Side
 
 logger = logging.getLogger("poolhouse.pool")
@@ -29,8 +31,9 @@ LONGEST_PAUSE = 1.0
 
 
 def attempts(until: float) -> Generator[float]:
-    """The pauses (seconds) between attempts that may go on until a time: doubling, with jitter so that borrowers of an
-    outage do not all knock at once."""
+    """The pauses (seconds) between attempts that may go on until a time: doubling, with jitter so that
+    borrowers of an outage do not all knock at once.
+    """
     pause = FIRST_PAUSE
     while True:
         jittered = pause * random.uniform(0.5, 1.0)
@@ -50,12 +53,18 @@ class Creating:
         self.retry_until = retry_until
         self.error: BaseException | None = None
 
-    def failure(self) -> ConnectFailed:
-        """What the borrower is told."""
+    def failure(self) -> Exception:
+        """What the borrower is told. What a connector says in the pool's own words (a fork, a bad argument)
+        stays as it is.
+        """
+        if isinstance(self.error, (PoolError, ConfigError)):
+            return self.error
         return connect_failed(self.side.title, self.side.base.target, self.error)
 
     def clear_the_way(self) -> tuple[Any, Any] | None:
-        """Where this connect replaces a connection: end that one on the wire. What is left to close, or None."""
+        """Where this connect replaces a connection: end that one on the wire. What is left to close, or
+        None.
+        """
         stale = self.permit.take_stale()
         if stale is None:
             return None

@@ -1,10 +1,12 @@
-"""What the pool of threads and the pool of tasks have in common: settings, sizes, statistics, messages. No I/O."""
+"""What the pool of threads and the pool of tasks have in common: settings, sizes, statistics, messages. No
+I/O.
+"""
 
 from __future__ import annotations
 
 import threading
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -111,7 +113,9 @@ class PoolFace(_core.Pool, Generic[C]):
     connector: ConnectorBase[C]
     outlook: Outlook
 
-    def _configure(self, connector: ConnectorBase[C], shares: PoolFace[Any] | None, options: dict[str, Any]) -> None:
+    def _configure(
+        self, connector: ConnectorBase[C], shares: PoolFace[Any] | None, options: dict[str, Any]
+    ) -> None:
         """Check the arguments, make the state (or take part in that of *shares*), and register for forks."""
         self.config = config = PoolConfig(**options)
         self.connector = connector
@@ -129,7 +133,8 @@ class PoolFace(_core.Pool, Generic[C]):
         log.watch()
         fork.register(self)
 
-    # -- sizes ---------------------------------------------------------------------------------------------------------
+    # -- sizes
+    # ---------------------------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
@@ -188,9 +193,12 @@ class PoolFace(_core.Pool, Generic[C]):
         )
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process")
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process"
+        )
 
-    # -- while it runs -------------------------------------------------------------------------------------------------
+    # -- while it runs
+    # -------------------------------------------------------------------------------------------------
 
     def evict_all(self) -> None:
         """Replace every connection: idle ones are closed now, those that are out when they return."""
@@ -214,15 +222,14 @@ class PoolFace(_core.Pool, Generic[C]):
         Raises:
             ConfigError: As at construction.
         """
-        from dataclasses import replace
+        keep = self.config.pool_size if pool_size is None else pool_size
+        more = self.config.max_overflow if max_overflow is None else max_overflow
+        assert keep is not None
+        self.config = replace(self.config, pool_size=keep, max_overflow=more)
+        self._resize(keep, more)
 
-        changes = {"pool_size": pool_size, "max_overflow": max_overflow}
-        config = replace(self.config, **{name: value for name, value in changes.items() if value is not None})
-        assert config.pool_size is not None
-        self.config = config
-        self._resize(config.pool_size, config.max_overflow)
-
-    # -- for the steps -------------------------------------------------------------------------------------------------
+    # -- for the steps
+    # -------------------------------------------------------------------------------------------------
 
     def create(self, permit: Permit, deadline: float) -> Creating:
         """A connect for *permit*, not begun."""
@@ -271,7 +278,8 @@ class PoolFace(_core.Pool, Generic[C]):
         partner = self._shared_by() if self._shared_by is not None else None
         return {} if partner is None else partner._task_names()
 
-    # -- called by the native path -------------------------------------------------------------------------------------
+    # -- called by the native path
+    # -------------------------------------------------------------------------------------
 
     def _bad_timeout(self, given: object) -> NoReturn:
         raise ConfigError.of("timeout", given, "a number of seconds of 0 or more, or None (the pool's own)")
@@ -308,13 +316,14 @@ class PoolFace(_core.Pool, Generic[C]):
     # Overridden by both pools; named here for the native path.
 
     def _try_acquire(self, first: Grant | None) -> Grant | None:
-        """A connection that needs no wait. One that must be looked at first is looked at; a dead one is not lent."""
-        grant = first
-        if grant is None:
-            grant = self._start(False, False)
-        if grant is None or grant.expired or (grant.needs_check and not self.looks_alive(grant.connection)):
-            if grant is not None:
-                grant.discard()
+        """A connection that needs no wait. One that must be looked at first is looked at; a dead one is not
+        lent.
+        """
+        grant = first if first is not None else self._start(False, False)
+        if not isinstance(grant, _core.Grant):
+            return None
+        if grant.expired or (grant.needs_check and not self.looks_alive(grant.connection)):
+            grant.discard()
             return None
         return grant
 

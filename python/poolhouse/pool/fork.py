@@ -1,10 +1,12 @@
-"""After a fork the child starts with empty pools of the same settings, and never touches a socket that it inherited.
+"""After a fork the child starts with empty pools of the same settings, and never touches a socket that it
+inherited.
 
-The parent's connections stay the parent's: in the child their slots, and the Python objects in them, are left as they are for
-ever, since even the end of an object might reach its socket. Leases taken before the fork raise a PoolError in the child.
+The parent's connections stay the parent's: in the child their slots, and the Python objects in them, are left
+as they are for ever, since even the end of an object might reach its socket. Leases taken before the fork
+raise a PoolError in the child.
 
-Pools have no lock, so a fork at any moment inherits none. What Python keeps beside them (helper threads, drivers' locks) is
-renewed here, while the child has one thread.
+Pools have no lock, so a fork at any moment inherits none. What Python keeps beside them (helper threads,
+drivers' locks) is renewed here, while the child has one thread.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from poolhouse import _core
 
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 # The states first, then the faces that share one: in the order in which they were made.
-_pools: dict[int, weakref.ref[PoolFace]] = {}
+_pools: dict[int, weakref.ref[PoolFace[Any]]] = {}
 _next = 0
 
 
-def register(pool: PoolFace) -> None:
+def register(pool: PoolFace[Any]) -> None:
     """Renew *pool* in every child from now on."""
     global _next
     _next += 1

@@ -1,10 +1,10 @@
 """Threads that connect and close, away from every borrower.
 
-One thread for each job under way, started when no idle one is there; an idle one waits a moment for the next job and then
-ends by itself. They are daemons: a connect that hangs does not keep the interpreter from ending.
+One thread for each job under way, started when no idle one is there; an idle one waits a moment for the next
+job and then ends by itself. They are daemons: a connect that hangs does not keep the interpreter from ending.
 
-No lock: the idle threads stand in a deque, whose ``pop`` and ``remove`` are atomic. Of a borrower that pops a thread and that
-thread, which leaves because its time is up, exactly one finds it there.
+No lock: the idle threads stand in a deque, whose ``pop`` and ``remove`` are atomic. Of a borrower that pops a
+thread and that thread, which leaves because its time is up, exactly one finds it there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The DEBUG lines of pool activity, on ``poolhouse.pool``, and what keeps them free while nobody listens.
 
-The native path looks at one flag. ``logging`` has no event for "a level changed", but it empties each logger's cache of levels
-whenever one does; so our logger's cache is a dict that sets the flag when it is emptied. Where ``logging`` has no such cache (it is
-not documented), the flag is set once, when a pool is made.
+The native path looks at one flag. ``logging`` has no event for "a level changed", but it empties each
+logger's cache of levels whenever one does; so our logger's cache is a dict that sets the flag when it is
+emptied. Where ``logging`` has no such cache (it is not documented), the flag is set once, when a pool is
+made.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Who opens and closes connections: the threads' side, or one event loop's.
 
-A side is kept beside each of its connections and refers to no pool, so a pool that nobody refers to any more goes at once.
+A side is kept beside each of its connections and refers to no pool, so a pool that nobody refers to any more
+goes at once.
 
-Closing has two parts. :meth:`shut` ends the connection on the wire and never blocks; then the place is free. :meth:`finish` does
-what is left (buffers, the driver's book-keeping), in a helper thread or on the connection's own loop.
+Closing has two parts. :meth:`shut` ends the connection on the wire and never blocks; then the place is free.
+:meth:`finish` does what is left (buffers, the driver's book-keeping), in a helper thread or on the
+connection's own loop.
 """
 
 from __future__ import annotations

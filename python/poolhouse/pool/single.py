@@ -16,7 +16,11 @@ __all__ = ["NullPool", "StaticPool", "unpooled"]
 
 def unpooled(options: dict[str, Any]) -> dict[str, Any]:
     """The options of a pool that keeps nothing: each connection is overflow, and closed at its return."""
-    kept = {name: value for name, value in options.items() if name not in ("pool_size", "max_overflow", "min_idle")}
+    kept = {
+        name: value
+        for name, value in options.items()
+        if name not in ("pool_size", "max_overflow", "min_idle")
+    }
     return {**kept, "pool_size": 0, "max_overflow": MAX_CAPACITY}
 
 
@@ -44,8 +48,8 @@ class NullPool(ConnectionPool[C]):
 class StaticPool(ConnectionPool[C]):
     """One connection for all, lent to one borrower at a time. For embedded engines and tests.
 
-    The arguments are those of :class:`poolhouse.ConnectionPool`; the sizes are 1 and 0, and the connection has no age limit unless
-    ``pool_recycle`` says so.
+    The arguments are those of :class:`poolhouse.ConnectionPool`; the sizes are 1 and 0, and the connection
+    has no age limit unless ``pool_recycle`` says so.
 
     >>> pool = StaticPool(dict)
     >>> with pool.connection() as conn:

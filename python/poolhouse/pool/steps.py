@@ -1,11 +1,12 @@
 """How a borrow goes on that cannot be served at once: the decisions, apart from the I/O.
 
 :func:`acquire` is a generator. It yields what must be done (:class:`Look`, :class:`Begin`, :class:`Ping`,
-:class:`ConnectHere`) and is sent what came of it; the pool of threads does these things by blocking, the pool of tasks by
-awaiting. So the order of things is written once.
+:class:`ConnectHere`) and is sent what came of it; the pool of threads does these things by blocking, the pool
+of tasks by awaiting. So the order of things is written once.
 
-What it holds meanwhile are tokens of the core (``Grant``, ``Permit``, ``Waiter``). Each gives back what it stands for when
-it is dropped, so an exception at any point (a cancel, a signal, an error of the driver) loses nothing.
+What it holds meanwhile are tokens of the core (``Grant``, ``Permit``, ``Waiter``). Each gives back what it
+stands for when it is dropped, so an exception at any point (a cancel, a signal, an error of the driver) loses
+nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ __all__ = ["Begin", "ConnectHere", "Look", "Ping", "Step", "acquire"]
 
 @dataclass(slots=True, frozen=True)
 class Look:
-    """Set a waker, poll, and if nothing is there sleep until woken or until a time. Answer: what ``poll`` returned."""
+    """Set a waker, poll, and if nothing is there sleep until woken or until a time. Answer: what ``poll``
+    returned.
+    """
 
     waiter: Waiter
     #: Seconds of ``time.monotonic()``, or infinity.
@@ -62,9 +65,7 @@ class Ping:
 Step = Look | Begin | ConnectHere | Ping
 
 
-def acquire(
-    pool: PoolFace, timeout: float, token: Grant | None = None
-) -> Generator[Step, Any, Grant]:
+def acquire(pool: PoolFace[Any], timeout: float, token: Grant | None = None) -> Generator[Step, Any, Grant]:
     """Borrow: the whole way. Returns a grant of a connection that may be lent as it is.
 
     Args:
@@ -84,7 +85,7 @@ def acquire(
         raise TooManyWaiters(f"{pool.title}: {cap} borrowers wait already (max_waiting={cap})") from None
 
 
-def _acquire(pool: PoolFace, timeout: float, token: Any) -> Generator[Step, Any, Grant]:
+def _acquire(pool: PoolFace[Any], timeout: float, token: Any) -> Generator[Step, Any, Grant]:
     began = monotonic()
     deadline = began + timeout
     waiter: Waiter | None = None
@@ -144,7 +145,7 @@ def _acquire(pool: PoolFace, timeout: float, token: Any) -> Generator[Step, Any,
             waiter.cancel()
 
 
-def _is_sound(pool: PoolFace, grant: Grant, deadline: float) -> Generator[Step, Any, bool]:
+def _is_sound(pool: PoolFace[Any], grant: Grant, deadline: float) -> Generator[Step, Any, bool]:
     """Whether a granted connection may be lent: not too old, and alive where that is in doubt."""
     if grant.expired:
         return False

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from poolhouse._core import connection_of
 from poolhouse.connectors.base import Connector, ConnectorBase, as_connector
@@ -19,7 +19,7 @@ from poolhouse.pool.sides import ThreadSide, logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolhouse._core import Grant, Permit
+    from poolhouse._core import Grant, Lease, Permit
 
 C = TypeVar("C")
 
@@ -34,9 +34,11 @@ class ConnectionPool(PoolFace[C]):
         pool_size: Connections that stay open when they are returned (default 5).
         max_overflow: Connections beyond that under load (default 10); such a one is closed at its return.
         pool_timeout: Seconds that :meth:`get` waits (default 30); 0 waits for nobody.
-        pool_recycle: Age in seconds at which a connection is replaced (default 3600), up to a fifth earlier so that
+        pool_recycle: Age in seconds at which a connection is replaced (default 3600), up to a fifth earlier
+        so that
             connections made together do not die together; -1 for no limit.
-        pool_pre_ping: Whether a connection that idled for more than *check_bypass* is pinged before it is lent
+        pool_pre_ping: Whether a connection that idled for more than *check_bypass* is pinged before it is
+        lent
             (default False). Without it, a look at its socket must do, which costs nothing and sends nothing.
         pool_use_lifo: Lend what was returned last (default True), or what was returned first.
         min_idle: Connections kept open even if idle for long, and opened ahead of need (default 0).
@@ -44,9 +46,10 @@ class ConnectionPool(PoolFace[C]):
         max_waiting: Borrowers that may wait at the same time (default None: any number).
         name: The pool's name in messages (default None).
         check_bypass: Seconds of idleness below which a connection is lent without a look (default 0.5).
-        retry_connect_for: Seconds that a failed connect is tried again, within the borrower's time-out (default 0).
-        overflow_linger: Seconds that an overflow connection idles before it is closed (default 0).
-        create_in: ``"helper"`` (default) connects in a helper thread, so that a connection that comes back in the
+        retry_connect_for: Seconds that a failed connect is tried again, within the borrower's time-out
+        (default 0). overflow_linger: Seconds that an overflow connection idles before it is closed (default
+        0). create_in: ``"helper"`` (default) connects in a helper thread, so that a connection that comes
+        back in the
             meantime is lent first; ``"caller"`` connects in the borrower.
         leak_detection: Seconds after which a lease that is out is reported (default None: off).
         reset_timeout: Seconds that cleaning a connection at its return may take (default 5).
@@ -63,6 +66,19 @@ class ConnectionPool(PoolFace[C]):
     """
 
     connector: Connector[C]
+
+    if TYPE_CHECKING:
+        # Native, and more exact here: what is lent forwards to the connection.
+        def get(self, timeout: float | None = None) -> C: ...
+        def try_get(self) -> C | None: ...
+        def connection(
+            self,
+            timeout: float | None = None,
+            *,
+            settings: Mapping[str, Any] | None = None,
+            database: str | None = None,
+            session_id: str | None = None,
+        ) -> AbstractContextManager[C]: ...
 
     def __init__(
         self,
@@ -85,13 +101,16 @@ class ConnectionPool(PoolFace[C]):
         leak_detection: float | None = None,
         reset_timeout: float = 5.0,
     ) -> None:
-        options = {name: value for name, value in locals().items() if name not in ("self", "connector", "__class__")}
+        options = {
+            name: value for name, value in locals().items() if name not in ("self", "connector", "__class__")
+        }
         made = as_connector(connector)
         self._configure(made, None, options)
         self._side = ThreadSide(made, self.title)
         self._hook(False, *hooks(made))
 
-    # -- the slow path of the native methods ---------------------------------------------------------------------------
+    # -- the slow path of the native methods
+    # ---------------------------------------------------------------------------
 
     def _acquire(self, timeout: float | None, first: Grant | None) -> Grant:
         """What :meth:`get` does when there is anything to decide."""
@@ -127,6 +146,7 @@ class ConnectionPool(PoolFace[C]):
                 return creating.run_here()
             case steps.Ping(connection, timeout):
                 return self._ping(connection, timeout)
+        return None
 
     def _ping(self, connection: C, timeout: float) -> bool:
         try:
@@ -136,6 +156,7 @@ class ConnectionPool(PoolFace[C]):
             return False
 
     def create(self, permit: Permit, deadline: float) -> ThreadCreating:
+        """A connect in a helper thread."""
         return ThreadCreating(permit, self._side, self.outlook, self._retry_until(deadline))
 
     @contextmanager
@@ -148,14 +169,19 @@ class ConnectionPool(PoolFace[C]):
     ) -> Iterator[Any]:
         with self.connection(timeout) as lease:
             self.connector.configure(
-                connection_of(lease), settings=settings, database=database, session_id=session_id
+                connection_of(cast("Lease[C]", lease)),
+                settings=settings,
+                database=database,
+                session_id=session_id,
             )
             yield lease
 
-    # -- the end -------------------------------------------------------------------------------------------------------
+    # -- the end
+    # -------------------------------------------------------------------------------------------------------
 
     def close_all(self) -> None:
-        """Close the pool for good. Waiters get PoolClosed, idle connections are closed, lent ones when they return.
+        """Close the pool for good. Waiters get PoolClosed, idle connections are closed, lent ones when they
+        return.
 
         Does not wait for what is lent, and may be called twice.
         """
@@ -176,7 +202,9 @@ class ConnectionPool(PoolFace[C]):
 
 
 def hooks(connector: ConnectorBase[Any]) -> tuple[Any, Any, bool]:
-    """The methods that the native path asks, where the connector has its own: (reset, is_broken, raw_client_taints)."""
+    """The methods that the native path asks, where the connector has its own: (reset, is_broken,
+    raw_client_taints).
+    """
     kind = type(connector)
     reset = connector.reset if kind.reset is not ConnectorBase.reset else None
     judge = connector.is_broken if kind.is_broken is not ConnectorBase.is_broken else None

@@ -1,0 +1,125 @@
+# Everything that is done to poolhouse. `make` alone prints the targets.
+#
+#   POOLHOUSE_PYTHON=python3.13 make test      another Python than the first that fits
+#   POOLHOUSE_TEST_CLICKHOUSE=/path make test  another server than Debian's
+#   make test-python ARGS='-k fork'            part of the tests
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/sh
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+CARGO ?= cargo
+URL ?=
+ARGS ?=
+
+RUST := Cargo.toml Cargo.lock $(shell find rust -not -path '*/tests/*' \( -name '*.rs' -o -name Cargo.toml \))
+# The build script of PyO3 asks this Python; with another one each time, everything would be built anew.
+export PYO3_PYTHON := $(CURDIR)/$(PYTHON)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## Print the targets
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
+
+# Set-up
+
+# pyproject.toml holds the pins, and other things besides: pip finds quickly that all is there. The Python that was
+# asked for is checked at every call, and only a change of it touches the stamp's prerequisite.
+$(VENV)/stamp: pyproject.toml tools/make-venv.sh .stamps/python
+	tools/make-venv.sh $(VENV)
+	@touch $@
+
+.stamps/python: FORCE
+	@mkdir -p $(@D)
+	@wanted=$$(tools/find-python.sh) && { [ "$$(cat $@ 2>/dev/null)" = "$$wanted" ] || echo "$$wanted" > $@; }
+
+.PHONY: FORCE
+FORCE:
+
+.PHONY: venv
+venv: $(VENV)/stamp ## Make .venv with all that development needs
+
+$(VENV)/stamp-build: $(VENV)/stamp $(RUST)
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/maturin develop --release
+	@touch $@
+
+.PHONY: build
+build: $(VENV)/stamp-build ## Build the native module and install poolhouse into .venv
+
+.PHONY: server
+server: ## See to it that there is a ClickHouse server for the tests
+	@tools/install-clickhouse.sh
+
+# Use
+
+.PHONY: demo
+demo: build ## Run the main job on the embedded engine, or on URL=clickhouse://...
+	$(PYTHON) examples/demo.py $(if $(URL),'$(URL)')
+
+# Tests
+
+.PHONY: test
+test: test-rust test-loom test-shuttle test-python ## Do all set-up and run every test
+
+.PHONY: test-rust
+test-rust: ## Run the tests of the core
+	$(CARGO) test --package poolhouse-core $(ARGS)
+
+# Both explore schedules: optimised, but without the link-time optimisation that the module is built with.
+test-loom test-shuttle: export CARGO_PROFILE_RELEASE_LTO = off
+test-loom test-shuttle: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+test-loom test-shuttle: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
+
+.PHONY: test-loom
+test-loom: export RUSTFLAGS = --cfg loom
+test-loom: ## Check the protocol's memory orderings with loom
+	$(CARGO) test --package poolhouse-core --release --target-dir target/loom --test 'loom_*' $(ARGS)
+
+.PHONY: test-shuttle
+test-shuttle: ## Check the protocol under large random schedules with shuttle
+	$(CARGO) test --package poolhouse-core --release --target-dir target/shuttle --features shuttle --test 'shuttle_*' $(ARGS)
+
+.PHONY: test-python
+test-python: build server ## Run the Python tests, on real servers
+	$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: proof
+proof: test-loom test-shuttle ## Check the models of the protocol
+
+# Linters
+
+.PHONY: lint
+lint: lint-rust lint-python ## Run every linter
+
+.PHONY: lint-rust
+lint-rust: $(VENV)/stamp ## Check the format of the Rust code, and run clippy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+.PHONY: lint-python
+lint-python: build ## Run ruff, mypy, and stubtest on the native module
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy --strict python tests/support tests/conftest.py
+	MYPYPATH=python $(PYTHON) -m mypy.stubtest --mypy-config-file pyproject.toml poolhouse._core
+
+.PHONY: format
+format: $(VENV)/stamp ## Format all code
+	$(CARGO) fmt --all
+	$(PYTHON) -m ruff check --fix-only .
+	$(PYTHON) -m ruff format .
+
+# Release
+
+.PHONY: wheels
+wheels: $(VENV)/stamp server ## Build a wheel for each Python here, and try each in a clean environment
+	tools/test-wheels.sh $(VENV)/bin/maturin dist .wheel-venvs
+
+.PHONY: clean
+clean: ## Remove all that was made here, .venv too
+	rm -rf $(VENV) .stamps .wheel-venvs dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find python -name '*.so' -delete
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,122 @@
+"""poolhouse: the connection pool for ClickHouse.
+
+::
+
+    from poolhouse import create_engine
+
+    engine = create_engine("clickhouse://localhost:8123/default", pool_size=10)
+    with engine.connection() as conn:
+        print(conn.query("SELECT 1").result_rows)
+
+Every public name is loaded when it is first used, so that ``import poolhouse`` costs next to nothing and pulls in
+neither a driver nor asyncio.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .connectors.base import AsyncConnector, Connector
+    from .engine.asyncio import AsyncEngine, create_async_engine
+    from .engine.sync import Engine, create_engine
+    from .environment import url_from_env
+    from .errors import (
+        ConfigError,
+        ConnectFailed,
+        ConnectionReturnedError,
+        PoolClosed,
+        PoolError,
+        PoolTimeout,
+        TooManyWaiters,
+    )
+    from .pool import (
+        AsyncConnectionPool,
+        AsyncNullPool,
+        AsyncStaticPool,
+        ConnectionPool,
+        NullPool,
+        StaticPool,
+    )
+    from .session.asyncio import AsyncSession
+    from .session.result import MultipleResultsFound, NoResultFound, Result, Row
+    from .session.sync import Session
+
+#: Public name -> the module that defines it.
+_HOME = {
+    "create_engine": "engine.sync",
+    "Engine": "engine.sync",
+    "create_async_engine": "engine.asyncio",
+    "AsyncEngine": "engine.asyncio",
+    "ConnectionPool": "pool",
+    "NullPool": "pool",
+    "StaticPool": "pool",
+    "AsyncConnectionPool": "pool",
+    "AsyncNullPool": "pool",
+    "AsyncStaticPool": "pool",
+    "Session": "session.sync",
+    "AsyncSession": "session.asyncio",
+    "Result": "session.result",
+    "Row": "session.result",
+    "NoResultFound": "session.result",
+    "MultipleResultsFound": "session.result",
+    "url_from_env": "environment",
+    "Connector": "connectors.base",
+    "AsyncConnector": "connectors.base",
+    "PoolError": "errors",
+    "PoolTimeout": "errors",
+    "PoolClosed": "errors",
+    "TooManyWaiters": "errors",
+    "ConnectFailed": "errors",
+    "ConnectionReturnedError": "errors",
+    "ConfigError": "errors",
+}
+
+__all__ = [
+    "AsyncConnectionPool",
+    "AsyncConnector",
+    "AsyncEngine",
+    "AsyncNullPool",
+    "AsyncSession",
+    "AsyncStaticPool",
+    "ConfigError",
+    "ConnectFailed",
+    "ConnectionPool",
+    "ConnectionReturnedError",
+    "Connector",
+    "Engine",
+    "MultipleResultsFound",
+    "NoResultFound",
+    "NullPool",
+    "PoolClosed",
+    "PoolError",
+    "PoolTimeout",
+    "Result",
+    "Row",
+    "Session",
+    "StaticPool",
+    "TooManyWaiters",
+    "create_async_engine",
+    "create_engine",
+    "url_from_env",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("poolhouse")
+    elif name in _HOME:
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

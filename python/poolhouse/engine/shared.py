@@ -1,0 +1,184 @@
+"""What the engines of threads and of tasks have in common: their options, their configuration, their parts.
+
+Nothing here does I/O. :func:`configure` turns the arguments of ``create_engine`` into an :class:`EngineConfig`;
+:func:`make_connector` and :func:`make_pool` build the two parts of an engine from it. Drivers are imported here, when
+an engine of their family is made, and not before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from poolhouse import options
+from poolhouse.config import EngineConfig, build_config
+from poolhouse.errors import ConfigError
+
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Callable, Mapping
+
+    from poolhouse.url import URL
+
+__all__ = ["EngineBase", "EngineOptions", "configure", "make_connector", "make_pool", "signature"]
+
+
+class EngineOptions(TypedDict, total=False):
+    """The keywords of ``create_engine``, for type checkers; ``poolhouse.options`` has their rules and defaults."""
+
+    pool_size: int | None
+    max_overflow: int
+    pool_timeout: float
+    pool_recycle: float
+    pool_pre_ping: bool
+    pool_use_lifo: bool
+    min_idle: int
+    max_idle_time: float | None
+    max_waiting: int | None
+    name: str | None
+    check_bypass: float
+    retry_connect_for: float
+    overflow_linger: float
+    create_in: str
+    leak_detection: float | None
+    reset_timeout: float
+    host: str
+    port: int | None
+    username: str | None
+    password: str | None
+    access_token: str | None
+    database: str | None
+    path: str | None
+    secure: bool
+    verify: bool | str
+    ca_cert: str | None
+    client_cert: str | None
+    client_cert_key: str | None
+    tls_mode: str | None
+    server_host_name: str | None
+    http_proxy: str | None
+    https_proxy: str | None
+    proxy_path: str
+    compress: bool | str
+    connect_timeout: float
+    send_receive_timeout: float
+    query_limit: int
+    query_retries: int
+    client_name: str | None
+    settings: Mapping[str, Any]
+    headers: Mapping[str, str]
+    connect_args: Mapping[str, Any] | None
+    poolclass: type[Any] | None
+
+
+def configure(url: str | URL | None, given: Mapping[str, Any]) -> EngineConfig:
+    """The configuration that *url* and the keywords of ``create_engine`` make together."""
+    keywords = dict(given)
+    connect_args = keywords.pop("connect_args", None)
+    poolclass = keywords.pop("poolclass", None)
+    if poolclass is not None and not isinstance(poolclass, type):
+        raise ConfigError(f"poolclass=<{type(poolclass).__name__}>: must be a class, e.g. poolhouse.NullPool")
+    return build_config(
+        url, keywords, connect_args=connect_args, poolclass=poolclass, driver_options=_driver_options
+    )
+
+
+def _driver_options(family: str) -> frozenset[str]:
+    """The arguments that the driver of *family* takes besides the options known here."""
+    if family == "chdb":
+        from poolhouse.connectors import chdb
+
+        names: Callable[[], frozenset[str]] = chdb.driver_option_names
+    else:
+        from poolhouse.connectors import clickhouse_connect
+
+        names = clickhouse_connect.driver_option_names
+    return frozenset(names()) - options.CONNECTION_OPTIONS.keys()
+
+
+def make_connector(config: EngineConfig, *, asynchronous: bool) -> Any:
+    """The connector for the configured driver."""
+    arguments = config.connection.driver_arguments()
+    if config.connection.family == "chdb":
+        if asynchronous:
+            from poolhouse.connectors.chdb_async import AsyncChdbConnector
+
+            return AsyncChdbConnector(**arguments)
+        from poolhouse.connectors.chdb import ChdbConnector
+
+        return ChdbConnector(**arguments)
+    if asynchronous:
+        from poolhouse.connectors.clickhouse_connect_async import AsyncHttpConnector
+
+        return AsyncHttpConnector(**arguments)
+    from poolhouse.connectors.clickhouse_connect import HttpConnector
+
+    return HttpConnector(**arguments)
+
+
+def make_pool(config: EngineConfig, connector: Any, *, asynchronous: bool, shares: Any = None) -> Any:
+    """The pool for *connector*: the configured class, or the one that ``pool_size`` asks for.
+
+    Args:
+        config: The engine's configuration.
+        connector: What opens the connections.
+        asynchronous: Whether the pool is for tasks or for threads.
+        shares: The sync pool whose capacity an async pool is part of.
+    """
+    chosen = _pool_class(config, asynchronous=asynchronous)
+    arguments = config.pool_arguments()
+    if shares is not None:
+        arguments["shares"] = shares
+    return chosen(connector, **arguments)
+
+
+def _pool_class(config: EngineConfig, *, asynchronous: bool) -> type[Any]:
+    from poolhouse import pool
+
+    chosen = config.poolclass
+    if chosen is None:
+        chosen = pool.NullPool if config.pool.pool_size is None else pool.ConnectionPool
+    base: type[Any] = pool.ConnectionPool
+    if asynchronous:
+        # Only now, since it imports asyncio.
+        base = pool.AsyncConnectionPool
+        counterparts: dict[type[Any], type[Any]] = {
+            pool.ConnectionPool: pool.AsyncConnectionPool,
+            pool.NullPool: pool.AsyncNullPool,
+            pool.StaticPool: pool.AsyncStaticPool,
+        }
+        chosen = counterparts.get(chosen, chosen)
+    if not issubclass(chosen, base):
+        raise ConfigError(f"poolclass={chosen.__name__}: must be {base.__name__} or a subclass of it")
+    return chosen
+
+
+class EngineBase:
+    """Configuration and appearance of an engine."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+
+    @property
+    def config(self) -> EngineConfig:
+        """What this engine was told, checked and merged. Its ``repr`` holds no password."""
+        return self._config
+
+    def __repr__(self) -> str:
+        pool = self._config.pool
+        pooled = "no pooling" if pool.pool_size is None else f"{pool.pool_size}+{pool.max_overflow}"
+        return f"{type(self).__name__}({str(self._config.connection.url)!r}, {pooled})"
+
+
+def signature() -> inspect.Signature:
+    """The signature of ``create_engine`` with every keyword and its default, for ``help`` and editors."""
+    import inspect
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    table = {**options.POOL_OPTIONS, **options.CONNECTION_OPTIONS}
+    parameters = [inspect.Parameter("url", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)]
+    parameters += [
+        inspect.Parameter(name, keyword, default=option.default, annotation=option.kind.shown)
+        for name, option in table.items()
+    ]
+    parameters += [inspect.Parameter(name, keyword, default=None) for name in ("connect_args", "poolclass")]
+    return inspect.Signature(parameters)

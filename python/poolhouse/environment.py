@@ -1,0 +1,133 @@
+"""The environment variables that describe an engine, and :func:`url_from_env`.
+
+They are read only when ``create_engine`` gets no URL:
+
+1. ``POOLHOUSE_URL``, or else ``CLICKHOUSE_HOST`` with ``CLICKHOUSE_PORT``, ``CLICKHOUSE_USER``,
+   ``CLICKHOUSE_PASSWORD`` and ``CLICKHOUSE_DB``;
+2. ``POOLHOUSE_POOL_SIZE``, ``POOLHOUSE_MAX_OVERFLOW``, ``POOLHOUSE_POOL_TIMEOUT`` ... one for each pool option.
+
+Whatever the URL or a keyword says goes before them. ``CLICKHOUSE_PASSWORD`` is the exception: it is also used with an
+explicit URL, when nothing else gives a password. An empty variable counts as unset.
+
+Nothing falls back to the embedded engine on its own: a variable that is missing in production must not end in data
+written to memory. Who wants that fallback says so, with ``url_from_env(default="chdb://")``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from .errors import ConfigError
+from .options import CONNECTION_OPTIONS, POOL_OPTIONS
+from .url import parse_url
+
+__all__ = ["SERVER_VARIABLES", "default_password", "environment_layers", "pool_variable", "url_from_env"]
+
+URL_VARIABLE = "POOLHOUSE_URL"
+PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"
+#: Variable -> the connection option that it stands for.
+SERVER_VARIABLES = {
+    "CLICKHOUSE_HOST": "host",
+    "CLICKHOUSE_PORT": "port",
+    "CLICKHOUSE_USER": "username",
+    PASSWORD_VARIABLE: "password",
+    "CLICKHOUSE_DB": "database",
+}
+
+
+def pool_variable(option: str) -> str:
+    """The variable of a pool option.
+
+    >>> pool_variable("pool_size"), pool_variable("max_overflow")
+    ('POOLHOUSE_POOL_SIZE', 'POOLHOUSE_MAX_OVERFLOW')
+    """
+    return f"POOLHOUSE_{option.upper()}"
+
+
+def environment_layers(
+    environ: Mapping[str, str] | None = None,
+) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
+    """What the environment says: a URL or None, the connection options and the pool options.
+
+    With a URL the connection options are empty: the two ways to name a server are never mixed.
+    """
+    environ = os.environ if environ is None else environ
+    pool = {
+        name: option.parse(text, argument=f"${pool_variable(name)}")
+        for name, option in POOL_OPTIONS.items()
+        if (text := environ.get(pool_variable(name)))
+    }
+    url = environ.get(URL_VARIABLE)
+    if url:
+        return url, {}, pool
+    connection = {
+        name: CONNECTION_OPTIONS[name].parse(text, argument=f"${variable}")
+        for variable, name in SERVER_VARIABLES.items()
+        if (text := environ.get(variable))
+    }
+    return None, connection, pool
+
+
+def default_password(environ: Mapping[str, str] | None = None) -> str | None:
+    """``$CLICKHOUSE_PASSWORD``, for an engine that got no password in any other way."""
+    return (os.environ if environ is None else environ).get(PASSWORD_VARIABLE) or None
+
+
+def nothing_named() -> ConfigError:
+    """The error for an engine without URL, host and variables."""
+    variables = ", ".join(SERVER_VARIABLES)
+    return ConfigError(
+        "url: none was given, and the environment names no server. Give a URL, e.g. "
+        f"clickhouse://localhost:8123/default, or set {URL_VARIABLE}, or CLICKHOUSE_HOST (of {variables}). "
+        'For the embedded engine write chdb://, or url_from_env(default="chdb://") to fall back to it'
+    )
+
+
+def url_from_env(default: str | None = None) -> str:
+    """The URL that the environment describes, or *default*.
+
+    ``POOLHOUSE_URL`` is returned as it is. A URL made of ``CLICKHOUSE_HOST`` and its like leaves the password out,
+    since ``create_engine`` takes ``CLICKHOUSE_PASSWORD`` from the environment when the URL has none. Pool options from
+    the environment are added as parameters, unless the URL has them already.
+
+    Args:
+        default: The URL to use when no variable names a server, e.g. ``"chdb://"`` for the embedded engine.
+
+    Raises:
+        ConfigError: No variable names a server and there is no default; or a variable has a wrong value.
+
+    >>> import os
+    >>> for variable in [name for name in os.environ if name.startswith(("POOLHOUSE_", "CLICKHOUSE_"))]:
+    ...     del os.environ[variable]
+    >>> url_from_env(default="chdb://")
+    'chdb://'
+    >>> os.environ.update(CLICKHOUSE_HOST="db.example", CLICKHOUSE_USER="app", POOLHOUSE_POOL_SIZE="20")
+    >>> url_from_env(default="chdb://")
+    'clickhouse://app@db.example?pool_size=20'
+    """
+    url, connection, pool = environment_layers()
+    if url is None:
+        if "host" in connection:
+            url = _compose(connection)
+        elif default is not None:
+            url = default
+        else:
+            raise nothing_named()
+    parsed = parse_url(url)
+    missing = {name: value for name, value in pool.items() if name not in parsed.pool}
+    if not missing:
+        return url
+    query = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in missing.items())
+    return f"{url}{'&' if '?' in url else '?'}{query}"
+
+
+def _compose(connection: Mapping[str, Any]) -> str:
+    user = quote(connection["username"], safe="") + "@" if "username" in connection else ""
+    host = connection["host"]
+    host = f"[{host}]" if ":" in host else quote(host, safe="")
+    port = f":{connection['port']}" if "port" in connection else ""
+    database = "/" + quote(connection["database"], safe="") if "database" in connection else ""
+    return f"clickhouse://{user}{host}{port}{database}"

@@ -1,0 +1,251 @@
+"""The driver's asyncio client on one socket of its own: ``PooledAsyncHttpClient``.
+
+``http_client`` is its sync sibling and tells what such a client does differently from the driver's own.
+
+Private names of the driver used: ``_initialize``, ``_execute_operation``, ``_apply_init_result``,
+``_add_integration_tag``, ``_query_with_context``, ``_force_close``, ``_backend`` and of that ``_new_session``,
+``session_lease._inflight``, ``_last_pool_reset``, ``release_lease`` and the ``execute_*``, ``request`` and
+``error_handler`` methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+from clickhouse_connect.driver._backend.http_async import HttpAsyncBackend, release_lease
+from clickhouse_connect.driver._backend.httpcommon import add_integration_tag
+from clickhouse_connect.driver._backend.operations import Operation
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.exceptions import (
+    DatabaseError,
+    Error,
+    OperationalError,
+    ProgrammingError,
+    StreamFailureError,
+)
+
+from poolhouse.connectors.baseline import Baseline
+from poolhouse.connectors.handshake import Script
+from poolhouse.connectors.http_options import HttpOptions, announced_seconds
+from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, http_error_code
+from poolhouse.connectors.one_aio_socket import AioSocket, OneSocketConnector, open_socket
+from poolhouse.connectors.playback import Playback, described, insert_compression
+
+__all__ = ["PooledAsyncHttpClient"]
+
+#: The pool decides how long a connection may idle, not aiohttp.
+_NEVER = 10.0 * 365 * 24 * 3600
+
+
+class _Backend(HttpAsyncBackend):
+    """The driver's transport: one socket, inserts sent once, answers read to their end."""
+
+    watched: AioSocket
+    #: Called when an error says that what the handshake learnt holds no longer.
+    stale: Callable[[], None]
+
+    @classmethod
+    def adopt(cls, made: HttpAsyncBackend, watched: AioSocket) -> _Backend:
+        """A backend with the state of *made*, which the driver's constructor has built."""
+        backend = cls.__new__(cls)
+        backend.__dict__.update(made.__dict__)
+        backend.watched = watched
+        # During the start such an error is an answer: to 18.16, the probe of the protocol version is one.
+        backend.stale = lambda: None
+        # The driver retires sessions that are older than ``max_connection_age``; their age is the pool's business.
+        backend._last_pool_reset = math.inf
+        watched.busy = backend.busy
+        return backend
+
+    def busy(self) -> bool:
+        """Whether a request is under way or its answer unread."""
+        lease = self.session_lease
+        return lease is not None and lease._inflight > 0
+
+    def _new_session(self) -> aiohttp.ClientSession:
+        session = super()._new_session()
+        plain, session._connector = (
+            session._connector,
+            OneSocketConnector(self.watched, **self.connector_kwargs),
+        )
+        if plain is not None:
+            plain._close()  # it has no connection yet
+        return session
+
+    def request_options(self) -> dict[str, Any]:
+        """What every request passes on that decides which connection it takes."""
+        options: dict[str, Any] = {}
+        if self.server_host_name and self.ssl_context is not None:
+            options.update(ssl=self.ssl_context, server_hostname=self.server_host_name)
+        if self.proxy_url:
+            options["proxy"] = self.proxy_url
+        return options
+
+    async def request(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
+        if self.busy():
+            raise ProgrammingError(BUSY)
+        self.watched.discard_if_dead()
+        response = await super().request(*args, **kwargs)
+        announced = response.headers.get("Keep-Alive")
+        if announced is not None:
+            self.watched.keep_alive = announced_seconds(announced)
+        if not kwargs.get("stream"):
+            await self._read_whole(response)
+        return response
+
+    async def _read_whole(self, response: aiohttp.ClientResponse) -> None:
+        # After an insert the driver closes the response unread, which closes the socket when the answer's last chunk
+        # comes in a packet of its own, and would miss that an answer was cut.
+        try:
+            await response.read()
+        except BaseException as error:
+            response.close()
+            release_lease(response)
+            if isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError)):
+                raise OperationalError(f"Network Error: {error}") from error
+            raise
+
+    async def execute_data_insert(
+        self, context: Any, runtime: Any, body: Any, retry_body: Callable[[], Awaitable[Any]]
+    ) -> Any:
+        once = dataclasses.replace(runtime, retryable=False)
+        return await super().execute_data_insert(context, once, body, retry_body)
+
+    async def execute_raw_insert(
+        self,
+        table: Any,
+        column_names: Any,
+        insert_block: Any,
+        fmt: Any,
+        compression: Any,
+        runtime: Any,
+        transport: Any,
+    ) -> Any:
+        once = dataclasses.replace(runtime, retryable=False)
+        return await super().execute_raw_insert(
+            table, column_names, insert_block, fmt, compression, once, transport
+        )
+
+    async def error_handler(self, response: aiohttp.ClientResponse, retried: bool = False) -> None:
+        try:
+            await super().error_handler(response, retried)
+        except DatabaseError as error:
+            if http_error_code(error) in HANDSHAKE_CODES:
+                self.stale()
+            raise
+
+
+class PooledAsyncHttpClient(AsyncClient):
+    """One pooled connection: the driver's client on a socket of its own. Made by ``AsyncHttpConnector.connect``."""
+
+    baseline: Baseline
+    _backend: _Backend
+
+    def __init__(self, options: HttpOptions) -> None:
+        arguments = options.client_arguments(asynchronous=True)
+        proxy = options.proxy
+        arguments.update(
+            connect_timeout=options.connect_timeout, send_receive_timeout=options.send_receive_timeout
+        )
+        arguments.update(connector_limit=1, connector_limit_per_host=1, keepalive_timeout=_NEVER)
+        super().__init__(http_proxy=proxy, **arguments)
+        self._options = options
+        self._playback: Playback | None = None
+        self.transport = AioSocket()
+        self._backend = _Backend.adopt(self._backend, self.transport)
+
+    # Start-up.
+
+    async def open(self) -> None:
+        """Open the socket (TCP, proxy tunnel, TLS); sends no request to the server."""
+        self._backend.ensure_session()
+        session = self._session
+        assert session is not None
+        backend = self._backend
+        await open_socket(
+            session, backend._base_url, self._options.connect_timeout, **backend.request_options()
+        )
+
+    async def start(self, script: Script, stale: Callable[[], None]) -> None:
+        """Ask the start-up questions, or take their answers from *script*."""
+        playback = self._playback = Playback(script)
+        await self._initialize()
+        if playback.swallowed is not None:
+            raise playback.swallowed
+        self._playback = None
+        self._backend.stale = stale
+        self.write_compression = insert_compression(self, self._options)
+        if not self.transport.open() and not await self.ping(self._options.connect_timeout):
+            # An aiohttp that cannot connect without a request, and a script that needed none.
+            raise OperationalError(f"no answer from {self._options.target}")
+        Baseline(self, self._backend, self._client_settings, self.headers)
+
+    async def _execute_operation(self, operation: Operation) -> object:
+        playback = self._playback
+        if playback is None:
+            return described(operation, await super()._execute_operation(operation))
+        if playback.knows(operation):
+            return playback.answer(operation)
+        try:
+            try:
+                result = await super()._execute_operation(operation)
+            except DatabaseError as error:
+                instead = playback.instead(operation, error)
+                if instead is None:
+                    raise
+                result = await super()._execute_operation(instead)
+        except DatabaseError as error:
+            playback.failed(operation, error)
+            raise
+        return playback.record(operation, result)
+
+    def _apply_init_result(self, result: Any) -> None:
+        super()._apply_init_result(result)
+        if self._playback is not None:
+            self.server_settings = self._playback.share_settings(
+                self.server_settings, result.client_setting_writes
+            )
+
+    # In use.
+
+    async def _query_with_context(self, context: Any) -> Any:  # type: ignore[override]  # as in AsyncClient
+        try:
+            return await super()._query_with_context(context)
+        except StreamFailureError:
+            self.transport.tainted = True
+            raise
+        except Error:
+            raise
+        except Exception:
+            # The driver could not make sense of the answer, so nobody knows what else is wrong with the wire.
+            self.transport.tainted = True
+            raise
+
+    def _add_integration_tag(self, name: str) -> None:
+        if name in self._reported_libs:
+            return
+        super()._add_integration_tag(name)
+        own = self.baseline.headers()
+        add_integration_tag(own, set(), name)
+        self.baseline.tagged(own.get("User-Agent", ""))
+
+    async def close_connections(self) -> None:  # type: ignore[override]  # as in the driver's own AsyncClient
+        """The same as :meth:`close`: there is only one."""
+        await self.close()
+
+    def abandon(self) -> None:
+        """Close without waiting for the event loop to let go."""
+        self.transport.end()
+        self.transport.drop()
+        # Not the driver's close: that waits until unread answers are read.
+        self._force_close()
+
+    async def close(self) -> None:  # type: ignore[override]  # as in the driver's own AsyncClient
+        """Close the connection; the pool replaces it when it is given back."""
+        self.abandon()
+        await self.transport.gone(1.0)

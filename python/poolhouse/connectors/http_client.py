@@ -1,0 +1,227 @@
+"""The driver's sync client on one socket of its own: ``PooledHttpClient``.
+
+It is clickhouse-connect's ``HttpClient`` in everything a borrower sees. What differs:
+
+* its start-up questions go through a :class:`Playback`, which answers them from a script when it can;
+* an answer that is given up half-read ends its socket. The driver would read it to its end to keep the socket, which
+  takes as long as the rest of the query;
+* inserts are sent once. The driver sends an insert again when the connection is reset after its body went out, but then
+  nobody knows whether the first copy arrived;
+* it keeps a :class:`Baseline`, so that its connector can undo a borrower's changes.
+
+Private names of the driver used: ``_init_common_settings``, ``_execute_operation``, ``_apply_init_result``,
+``_add_integration_tag``, ``_query_with_context``, ``_backend``, and the ``execute_*``, ``error_handler`` and
+``request`` methods behind it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+from clickhouse_connect.driver._backend.http_sync import HttpSyncBackend
+from clickhouse_connect.driver._backend.httpcommon import add_integration_tag
+from clickhouse_connect.driver._backend.operations import Operation
+from clickhouse_connect.driver.exceptions import DatabaseError, Error, ProgrammingError, StreamFailureError
+from clickhouse_connect.driver.httpclient import HttpClient
+from urllib3 import PoolManager, Timeout
+
+from poolhouse.connectors.baseline import Baseline
+from poolhouse.connectors.handshake import Script
+from poolhouse.connectors.http_options import HttpOptions
+from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, http_error_code
+from poolhouse.connectors.one_socket import OneSocket
+from poolhouse.connectors.playback import Playback, described, insert_compression
+
+__all__ = ["PooledHttpClient"]
+
+
+def _read(chunks: Iterable[Any], pool: OneSocket) -> Generator[Any, None, None]:
+    try:
+        yield from chunks
+    except Exception:
+        # Not a socket's error only: what cannot be decompressed leaves the rest of the wire in doubt, too.
+        pool.tainted = True
+        raise
+
+
+class _Answer:
+    """The driver's response source, except that giving it up does not read the rest."""
+
+    def __init__(self, source: Any, pool: OneSocket) -> None:
+        self._source = source
+        self._pool = pool
+        self.response = source.response
+        self.exception_tag = source.exception_tag
+        # Not a method's: a cycle with it would leave dropped answers to the garbage collector.
+        self.gen = _read(source.gen, pool)
+
+    def close(self) -> None:
+        if self.response.connection is None:
+            self._source.close()
+        else:
+            # Unread. The driver's close would read on, even on a response that was closed meanwhile.
+            self._pool.drop_answer()
+            self.response.close()
+
+    async def aclose(self) -> None:
+        self.close()
+
+
+class _Backend(HttpSyncBackend):
+    """The driver's transport with the differences listed above."""
+
+    pool: OneSocket
+    #: Called when an error says that what the handshake learnt holds no longer.
+    stale: Callable[[], None]
+
+    @classmethod
+    def adopt(cls, made: HttpSyncBackend, pool: OneSocket) -> _Backend:
+        """A backend with the state of *made*, which the driver's constructor has built."""
+        backend = cls.__new__(cls)
+        backend.__dict__.update(made.__dict__)
+        backend.pool = pool
+        # During the start such an error is an answer: to 18.16, the probe of the protocol version is one.
+        backend.stale = lambda: None
+        # urllib3's own retries would open a socket that nobody has counted.
+        backend.http_retries = 0
+        return backend
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        if self.pool.busy:
+            raise ProgrammingError(BUSY)
+        return super().request(*args, **kwargs)
+
+    def execute_query(self, *args: Any, **kwargs: Any) -> Any:
+        execution = super().execute_query(*args, **kwargs)
+        if execution.source is not None:
+            execution.source = _Answer(execution.source, self.pool)
+        return execution
+
+    def execute_data_insert(
+        self, context: Any, runtime: Any, body: Any, retry_body: Callable[[], Any]
+    ) -> Any:
+        once = dataclasses.replace(runtime, retryable=False)
+        return super().execute_data_insert(context, once, body, retry_body)
+
+    def execute_raw_insert(
+        self,
+        table: Any,
+        column_names: Any,
+        insert_block: Any,
+        fmt: Any,
+        compression: Any,
+        runtime: Any,
+        transport: Any,
+    ) -> Any:
+        once = dataclasses.replace(runtime, retryable=False)
+        return super().execute_raw_insert(
+            table, column_names, insert_block, fmt, compression, once, transport
+        )
+
+    def error_handler(self, response: Any, retried: bool = False) -> None:
+        try:
+            super().error_handler(response, retried)
+        except DatabaseError as error:
+            if http_error_code(error) in HANDSHAKE_CODES:
+                self.stale()
+            raise
+
+
+class PooledHttpClient(HttpClient):
+    """One pooled connection: the driver's client on a socket of its own. Made by ``HttpConnector.connect``."""
+
+    transport: OneSocket
+    baseline: Baseline
+
+    def __init__(
+        self,
+        options: HttpOptions,
+        manager: PoolManager,
+        transport: OneSocket,
+        script: Script,
+        deadline: float,
+        stale: Callable[[], None],
+    ) -> None:
+        self.transport = transport
+        self._playback: Playback | None = Playback(script)
+        self._deadline = deadline
+        super().__init__(pool_mgr=manager, **options.client_arguments(asynchronous=False))
+        if self._playback.swallowed is not None:
+            raise self._playback.swallowed
+        self._playback = None
+        backend = self._backend
+        assert isinstance(backend, _Backend)
+        backend.stale = stale
+        backend.timeout = Timeout(connect=options.connect_timeout, read=options.send_receive_timeout)
+        transport.set_socket_timeout(options.send_receive_timeout)
+        self.write_compression = insert_compression(self, options)
+        Baseline(self, backend, self.params, self.headers)
+
+    # Start-up.
+
+    def _init_common_settings(self, tz_source: Any) -> None:
+        self._backend = _Backend.adopt(self._backend, self.transport)
+        super()._init_common_settings(tz_source)
+
+    def _execute_operation(self, operation: Operation) -> object:
+        playback = self._playback
+        if playback is None:
+            return described(operation, super()._execute_operation(operation))
+        if playback.knows(operation):
+            return playback.answer(operation)
+        left = max(self._deadline - time.monotonic(), 1.0)
+        self._backend.timeout = Timeout(connect=left, read=left)
+        try:
+            try:
+                result = super()._execute_operation(operation)
+            except DatabaseError as error:
+                instead = playback.instead(operation, error)
+                if instead is None:
+                    raise
+                result = super()._execute_operation(instead)
+        except DatabaseError as error:
+            playback.failed(operation, error)
+            raise
+        return playback.record(operation, result)
+
+    def _apply_init_result(self, result: Any) -> None:
+        super()._apply_init_result(result)
+        if self._playback is not None:
+            written = result.client_setting_writes
+            self.server_settings = self._playback.share_settings(self.server_settings, written)
+
+    # In use.
+
+    def _query_with_context(self, context: Any) -> Any:
+        try:
+            return super()._query_with_context(context)
+        except StreamFailureError:
+            self.transport.tainted = True
+            raise
+        except Error:
+            raise
+        except Exception:
+            # The driver could not make sense of the answer, so nobody knows what else is wrong with the wire.
+            self.transport.tainted = True
+            raise
+
+    def _add_integration_tag(self, name: str) -> None:
+        if name in self._reported_libs:
+            return
+        super()._add_integration_tag(name)
+        own = self.baseline.headers()
+        add_integration_tag(own, set(), name)
+        self.baseline.tagged(own.get("User-Agent", ""))
+
+    def close_connections(self) -> None:
+        """The same as :meth:`close`: there is only one."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the pool replaces it when it is given back."""
+        self.transport.end()
+        self.transport.close()
+        self.http.pools.clear()

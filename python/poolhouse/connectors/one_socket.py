@@ -1,0 +1,299 @@
+"""One urllib3 pool that is one socket: opened ahead of the first request, watched, and ended from any thread.
+
+urllib3 thinks of a pool per host from which requests take any connection, opening more when none is free and throwing
+surplus ones away; poolhouse has counted its connections before. So the pool of a pooled client holds exactly one
+connection object, and says what became of it:
+
+* ``_get_conn`` hands it out, or refuses while an earlier answer is still being read: a second socket is never opened
+  beside the first. A socket that the server closed while idle is replaced here, before anything was sent on it.
+* ``_put_conn`` takes it back when the answer was read to its end. Until then it is *lent*.
+* after :meth:`OneSocket.end` it refuses for good: a request that was about to reconnect cannot.
+
+A request that fails on a socket that was fresh is not the stale keep-alive socket of old that a client may try again:
+its error is wrapped, which keeps the driver from sending a read once more (see ``_REMOTE_CLOSE_ERRORS`` there).
+
+Private names of urllib3 used: ``_get_conn``, ``_put_conn``, ``_new_conn``, ``_prepare_proxy``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from clickhouse_connect.driver import httputil
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager, make_headers
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ClosedPoolError, EmptyPoolError, HTTPError, ProtocolError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util.proxy import connection_requires_http_tunnel
+
+from poolhouse.connectors.http_options import HttpOptions, announced_seconds
+from poolhouse.connectors.judgement import BUSY
+from poolhouse.connectors.sockets import looks_alive, shut_down
+
+__all__ = ["OneSocket", "open_socket"]
+
+
+class _Busy(EmptyPoolError):
+    """A request while the answer to an earlier one is unread.
+
+    An EmptyPoolError, since after any other error urllib3 gives back a connection that it was never handed.
+    """
+
+
+class _FreshSocketFailed(HTTPError):
+    """A request failed that was the first on its socket, so the socket cannot have been stale."""
+
+
+class _Watched:
+    """Tells its pool about each socket it opens."""
+
+    owner: weakref.ref[OneSocket] | None = None
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # a mixin before a urllib3 connection class
+        pool = self.owner() if self.owner is not None else None
+        if pool is not None:
+            pool._opened(cast("HTTPConnection", self))
+
+
+class PooledConnection(_Watched, HTTPConnection):
+    pass
+
+
+class PooledTlsConnection(_Watched, HTTPSConnection):
+    pass
+
+
+def _cut_in_its_head(response: BaseHTTPResponse) -> bool:
+    """Whether the headers of *response* ended with the connection: ``http.client`` takes that for their end.
+
+    The answer would then pass for an empty one. ClickHouse always tells where a body ends.
+    """
+    told = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+    closing = response.headers.get("Connection", "").lower() == "close"
+    return response.status == 200 and response.version == 11 and not told and not closing
+
+
+class OneSocket(HTTPConnectionPool):
+    """The pool of one client; see the module. ``sockets_opened`` counts for tests and statistics."""
+
+    ConnectionCls = PooledConnection
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ended = False
+        #: An answer came that could not be understood: what else is on the wire is anyone's guess.
+        self.tainted = False
+        self.sockets_opened = 0
+        #: Seconds of idling that the server announced (``Keep-Alive: timeout=N``), once an answer came.
+        self.keep_alive: float | None = None
+        self._keep_alive_header: str | None = None
+        self._only: HTTPConnection | None = None
+        self._raw: Any = None
+        self._reused = False
+        self._pid = os.getpid()
+        # Never waited for: it is a flag that two threads cannot both set.
+        self._lent = threading.Lock()
+
+    # What urllib3 calls.
+
+    def _new_conn(self) -> Any:
+        conn = cast("Any", super()._new_conn())
+        conn.owner = weakref.ref(self)
+        self._only = conn
+        return conn
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        if self.ended:
+            raise ClosedPoolError(self, "The connection is closed.")
+        conn = self._only
+        if not self._lent.acquire(blocking=False):
+            if conn is not None and conn.sock is not None:
+                raise _Busy(self, BUSY)
+            # The earlier answer was dropped half-read, which closed its socket; its connection object must not be
+            # used again, since the dropped answer would close it once more when it is collected.
+            conn = None
+        if conn is not None and conn.sock is not None:
+            if looks_alive(conn.sock):
+                self._reused = True
+                return conn
+            conn.close()
+        self._reused = False
+        return self._new_conn()
+
+    def _put_conn(self, conn: Any) -> None:
+        # None: urllib3 has closed the connection after a failure.
+        if conn is None or conn is self._only:
+            if self._lent.locked():
+                self._lent.release()
+            if self.ended and self._only is not None:
+                self._only.close()
+        else:
+            conn.close()
+
+    def _opened(self, conn: HTTPConnection) -> None:
+        self._raw = conn.sock
+        self.sockets_opened += 1
+        if self.ended:
+            # end() came while the connect was under way and found no socket to shut down.
+            conn.close()
+            raise ClosedPoolError(self, "The connection was closed while it was being opened.")
+
+    def urlopen(self, *args: Any, **kwargs: Any) -> BaseHTTPResponse:
+        """One request, without a second try, and what its answer says of idling."""
+        try:
+            response = super().urlopen(*args, **kwargs)
+        except _Busy:
+            raise
+        except HTTPError as error:
+            if self._reused:
+                raise
+            raise _FreshSocketFailed(str(error)) from error
+        if _cut_in_its_head(response):
+            response.close()
+            raise ProtocolError("The connection was closed in the middle of the answer's headers.")
+        announced = response.headers.get("Keep-Alive")
+        if announced is not None and announced != self._keep_alive_header:
+            self._keep_alive_header = announced
+            self.keep_alive = announced_seconds(announced)
+        return response
+
+    # What the connector calls.
+
+    def open(self, timeout: float) -> None:
+        """Connect (TCP, proxy tunnel, TLS) within *timeout* seconds for each step; sends no request."""
+        conn = self._new_conn()
+        conn.timeout = timeout
+        tunnel = self.proxy is not None and connection_requires_http_tunnel(
+            self.proxy, self.proxy_config, self.scheme
+        )
+        try:
+            if tunnel:
+                self._prepare_proxy(conn)
+            else:
+                conn.connect()
+        except BaseException:
+            conn.close()
+            raise
+
+    def set_socket_timeout(self, timeout: float) -> None:
+        """What sending may take on the open socket; urllib3 sets it for reading only."""
+        if self._only is not None and self._only.sock is not None:
+            self._only.sock.settimeout(timeout)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way or its answer is unread."""
+        return self._lent.locked() and self._only is not None and self._only.sock is not None
+
+    def clean(self) -> bool:
+        """Whether the socket is open, no answer is due on it, and nothing went wrong. Looks at no socket."""
+        conn = self._only
+        return not (self._lent.locked() or self.ended or self.tainted or conn is None or conn.sock is None)
+
+    def alive(self) -> bool:
+        """Whether the idle socket can carry another request; sends nothing."""
+        return self.clean() and looks_alive(self._only.sock)  # type: ignore[union-attr]  # clean: there is one
+
+    def drop_answer(self) -> None:
+        """Give up the answer that is being read: nothing more of it is fetched, the socket is finished."""
+        if os.getpid() == self._pid:
+            shut_down(self._raw)
+
+    def end(self) -> None:
+        """Shut the socket down, from any thread, and never open another."""
+        self.ended = True
+        conn = self._only
+        sock = (conn.sock if conn is not None else None) or self._raw
+        # In a child of fork the descriptor is a copy, and a shutdown would end the parent's connection.
+        if sock is not None and os.getpid() == self._pid:
+            shut_down(sock)
+
+    def close(self) -> None:
+        """Close the descriptor. By the owner only, or after everyone has let go."""
+        self.ended = True
+        if self._only is not None:
+            self._only.close()
+        super().close()
+
+    def __del__(self) -> None:
+        # A pool dropped with its engine: urllib3 would close what it keeps, and this is not kept there.
+        conn = getattr(self, "_only", None)
+        if conn is not None:
+            conn.close()
+
+
+class _OneTlsSocket(OneSocket, HTTPSConnectionPool):
+    ConnectionCls = PooledTlsConnection  # type: ignore[assignment]  # the TLS sibling of the plain class
+
+
+_POOLS = {"http": OneSocket, "https": _OneTlsSocket}
+
+# The driver clears a manager that it has not seen for ``max_connection_age`` seconds, whatever is running on it, and
+# keeps it in a table of its own for good. The age of pooled connections is the pool's business, so all our managers
+# are one and the same entry to that table, with an age that never comes.
+_AGELESS = PoolManager()
+
+
+def _stand_outside_driver_ageing() -> None:
+    httputil.all_managers[_AGELESS] = sys.maxsize
+
+
+_stand_outside_driver_ageing()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_stand_outside_driver_ageing)
+
+
+class _Ageless:
+    def __eq__(self, other: object) -> bool:
+        return other is self or other is _AGELESS
+
+    def __hash__(self) -> int:
+        return hash(_AGELESS)
+
+
+class _Manager(_Ageless, PoolManager):
+    pass
+
+
+class _ProxyManager(_Ageless, ProxyManager):
+    pass
+
+
+def _manager(options: HttpOptions) -> PoolManager:
+    tls: dict[str, Any] = {}
+    if options.secure:
+        verify = str(options.verify).lower() not in ("false", "0", "no", "off")
+        tls = {"verify": verify, "ca_cert": options.ca_cert, "client_cert": options.client_cert}
+        tls["client_cert_key"] = options.client_cert_key
+        if options.server_host_name:
+            tls["server_hostname"] = options.server_host_name
+            if verify:
+                tls["assert_hostname"] = options.server_host_name
+    # retries=0: urllib3 would open a new socket for a request whose first one failed.
+    settings = httputil.get_pool_manager_options(maxsize=1, block=False, retries=0, **tls)
+    if not options.proxy:
+        return _Manager(**settings)
+    parts = urlsplit(options.proxy)
+    if parts.username:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        settings["proxy_headers"] = make_headers(proxy_basic_auth=credentials)
+        parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    return _ProxyManager(urlunsplit(parts), **settings)
+
+
+def open_socket(options: HttpOptions, timeout: float) -> tuple[PoolManager, OneSocket]:
+    """A manager for the driver, and its one pool with the socket open; no request has been sent.
+
+    Raises urllib3's errors, those of ``http.client`` (a proxy's nonsense) and OSError.
+    """
+    manager = _manager(options)
+    manager.pool_classes_by_scheme = cast("Any", _POOLS)
+    pool = cast("OneSocket", manager.connection_from_url(f"{options.interface}://{options.server}"))
+    pool.open(timeout)
+    return manager, pool

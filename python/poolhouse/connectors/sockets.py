@@ -1,0 +1,82 @@
+"""A zero-timeout look at a socket, and shutting one down from any thread.
+
+An idle HTTP connection is silent: the server owes nothing. So *not readable* means alive, with no byte sent. What is
+readable is one of three things, and a non-blocking read tells them apart:
+
+* end of file: the server closed its side; the next request would fail;
+* data that nobody asked for (an answer that belongs to an earlier request, a ``408`` before closing): unusable;
+* on TLS, records that carry no data: TLS 1.3 servers send session tickets after the handshake, so a fresh connection
+  becomes readable. The read absorbs them and asks for more (``SSLWantReadError``): alive.
+
+Shutting down is not closing. ``close`` from another thread frees the descriptor, whose number may be reused at once
+while its owner still reads from it; ``shutdown`` ends the connection on the wire and wakes whoever reads, and leaves
+the descriptor to its owner. It must be the plain socket's ``shutdown``: the one of ``ssl.SSLSocket`` drops the TLS
+layer, so a reader in another thread would go on reading cipher text as if it were an answer.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from typing import Any
+
+__all__ = ["looks_alive", "readiness", "shut_down"]
+
+#: Bits of :func:`readiness`.
+READABLE = 1
+HUNG_UP = 2
+
+_HUNG_UP_EVENTS = 0
+if hasattr(select, "poll"):
+    _HUNG_UP_EVENTS = select.POLLHUP | select.POLLERR | select.POLLNVAL | getattr(select, "POLLRDHUP", 0)
+
+
+def readiness(fd: int) -> int:
+    """What waits at the descriptor *fd* right now: 0, or ``READABLE`` and ``HUNG_UP`` bits. Never blocks."""
+    if fd < 0:
+        return HUNG_UP
+    if not _HUNG_UP_EVENTS:
+        return READABLE if select.select([fd], [], [], 0)[0] else 0
+    poll = select.poll()
+    poll.register(fd, select.POLLIN | getattr(select, "POLLRDHUP", 0))
+    events = poll.poll(0)
+    if not events:
+        return 0
+    seen = events[0][1]
+    return (READABLE if seen & select.POLLIN else 0) | (HUNG_UP if seen & _HUNG_UP_EVENTS else 0)
+
+
+def looks_alive(sock: Any) -> bool:
+    """Whether the idle *sock* (plain, TLS, or urllib3's TLS inside TLS) can carry another request.
+
+    Must be called by the connection's owner: it may read from the socket.
+    """
+    try:
+        if not readiness(sock.fileno()):
+            return True
+        before = sock.gettimeout() if hasattr(sock, "gettimeout") else None
+        sock.settimeout(0)
+        try:
+            # One byte is enough: whatever is read condemns the connection.
+            sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        finally:
+            sock.settimeout(before)
+        return False
+    except (OSError, ValueError):
+        return False
+
+
+def shut_down(sock: Any) -> None:
+    """End the connection of *sock* on the wire, from any thread; its owner sees end of file. Never raises OSError."""
+    plain = getattr(sock, "socket", sock)
+    try:
+        if isinstance(plain, socket.socket):
+            socket.socket.shutdown(plain, socket.SHUT_RDWR)
+        else:
+            plain.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # Closed already, by its owner or by the peer: nothing is left to end.
+        pass

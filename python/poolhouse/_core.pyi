@@ -1,7 +1,7 @@
 """The native module: the pool's state machine, the lease, and the tokens of the slow path.
 
-Public are :class:`Pool` (through :class:`poolhouse.ConnectionPool`) and :class:`Lease`; the rest is between this package and the
-module.
+Public are :class:`Pool` (through :class:`poolhouse.ConnectionPool`) and :class:`Lease`; the rest is between this
+package and the module.
 """
 
 from collections.abc import Callable
@@ -53,8 +53,9 @@ class Pool:
         database: Any = None,
         session_id: Any = None,
     ) -> Any:
-        """A connection for a ``with`` (``async with``) block, borrowed when the block is entered. Arguments and errors as
-        :meth:`get`; *settings*, *database* and *session_id* are in force for this lease only, where the connector can.
+        """A connection for a ``with`` (``async with``) block, borrowed when the block is entered. Arguments and errors
+        as :meth:`get`; *settings*, *database* and *session_id* are in force for this lease only, where the connector
+        can.
         """
 
     def try_get(self) -> Any | None:
@@ -85,6 +86,7 @@ class Pool:
         hold_back: bool,
         max_waiting: int | None,
         seed: int,
+        strict: bool = False,
     ) -> None: ...
     def _share(self, other: Pool) -> None: ...
     def _hook(
@@ -93,9 +95,12 @@ class Pool:
         reset: Callable[[Any], bool] | None,
         judge: Callable[[Any, BaseException], bool] | None,
         raw_taints: bool,
+        trace: Callable[[], object] | None = None,
+        checkout: bool = False,
     ) -> None: ...
     def _renew(self) -> None: ...
     def _renew_shared(self, other: Pool) -> None: ...
+    def _permit(self, group: int) -> Permit | None: ...
     def _start(self, wait: bool, create: bool) -> Grant | Permit | Waiter | None: ...
     def _close(self) -> bool: ...
     @property
@@ -110,7 +115,8 @@ class Pool:
     def _open_group(self) -> int: ...
     def _end_group(self, group: int) -> None: ...
     def _numbers(self) -> dict[str, Any]: ...
-    def _holders(self) -> list[tuple[int, int, int, float, str | None, int]]: ...
+    def _lent(self) -> list[tuple[int, Any, Any]]: ...
+    def _holders(self) -> list[tuple[int, int, int, float, str | None, int, Any]]: ...
 
 @final
 class Lease(Generic[_C]):
@@ -143,6 +149,8 @@ class Lease(Generic[_C]):
 
 @final
 class Grant:
+    @property
+    def idle(self) -> float: ...
     @property
     def needs_check(self) -> bool: ...
     @property

@@ -19,6 +19,7 @@
 
 use crate::gate::{CLOSED, SUSPENDED};
 use crate::pool::{Host, Pool};
+use crate::settle::eligible;
 use crate::slot::{Group, Hand, Loan, State};
 use crate::sync::{fence, FAILED, RMW};
 use crate::waiter::{NodeWord, Ticket, Verdict};
@@ -103,9 +104,18 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     /// The whole way; never blocks.
     pub fn acquire(&self, host: &impl Host, wish: Wish) -> Acquired {
-        if self.closed_to(wish.group) {
+        // While it is in here the borrower itself carries its group: a number whose last connection goes meanwhile is not free yet.
+        if self.gate.read().has(CLOSED) || !self.groups.enter(wish.group) {
             return Acquired::Closed;
         }
+        let acquired = self.claim_or_wait(host, wish);
+        if wish.group != 0 {
+            self.release_group(host, wish.group);
+        }
+        acquired
+    }
+
+    fn claim_or_wait(&self, host: &impl Host, wish: Wish) -> Acquired {
         let mut due = None;
         if let Some(hand) = self.claim_past_the_young(wish, &mut due) {
             match self.yield_to_the_old(host, hand, None, wish.now) {
@@ -129,10 +139,10 @@ impl<S: Default, N: Default> Pool<S, N> {
         if signs.has(SUSPENDED) {
             return None;
         }
-        if signs.waiters() > 0 {
+        if signs.waiters() > 0 && !self.is_loose(wish.now) {
             let oldest = self.table.oldest(|_| true);
             if oldest.is_some_and(|found| self.age(&found, wish.now) >= self.settings.fair_after) {
-                if wish.wait {
+                if wish.wait && wish.create {
                     *due = self.held_until(wish.group, wish.now);
                 }
                 return None;
@@ -153,20 +163,30 @@ impl<S: Default, N: Default> Pool<S, N> {
         self.claim_permit(wish.group)
     }
 
-    /// Keep a claim, unless somebody older than the bound (and than ticket *mine*) waits for such a thing: then it is theirs.
-    fn yield_to_the_old(&self, host: &impl Host, hand: Hand, mine: Option<u64>, now: u64) -> Option<Hand> {
-        if self.gate.read().waiters() <= usize::from(mine.is_some()) {
+    /// Keep a claim, unless somebody who has waited past the bound comes first: then it is theirs.
+    ///
+    /// *mine*: the claimant's own place in the queue, where it has one; then only those before it come first, and for a connection of
+    /// its own group those of another group only by the margin that `heir` asks for too.
+    fn yield_to_the_old(&self, host: &impl Host, mut hand: Hand, mine: Option<Ticket>, now: u64) -> Option<Hand> {
+        if self.gate.read().waiters() <= usize::from(mine.is_some()) || self.is_loose(now) {
             return Some(hand);
         }
         let conn = self.conn_group(&hand);
-        let older = |word: NodeWord| mine.is_none_or(|mine| word.ticket() < mine);
-        let found = self.table.oldest(|word| older(word) && crate::settle::eligible(word, conn));
-        match found {
-            Some(found) if self.age(&found, now) >= self.settings.fair_after => {
-                self.hand_over(host, hand, now, false);
-                None
+        let before = |word: NodeWord| mine.is_none_or(|mine| word.ticket() < mine.number);
+        let waited = mine.map_or(0, |mine| now.saturating_sub(self.table.node(mine.node).since.get()));
+        loop {
+            let Some(found) = self.table.oldest(|word| before(word) && eligible(word, conn)) else {
+                return Some(hand);
+            };
+            let foreign = conn.is_some_and(|group| group != found.word.group());
+            let lead = if foreign { waited.saturating_add(self.margin()) } else { 0 };
+            if self.age(&found, now) < self.settings.fair_after.max(lead) {
+                return Some(hand);
             }
-            _ => Some(hand),
+            match self.grant(host, hand, found) {
+                Ok(()) => return None,
+                Err(lost) => hand = lost,
+            }
         }
     }
 
@@ -197,13 +217,7 @@ impl<S: Default, N: Default> Pool<S, N> {
     }
 
     /// Count a new waiter and make its node; its word is not published yet.
-    fn enter(
-        &self,
-        wish: Wish,
-        counted: bool,
-        creating: bool,
-        held: bool,
-    ) -> Option<(Ticket, NodeWord)> {
+    fn enter(&self, wish: Wish, counted: bool, creating: bool, held: bool) -> Option<(Ticket, NodeWord)> {
         if self.gate.enter().has(CLOSED) {
             self.gate.leave();
             if counted {
@@ -246,8 +260,9 @@ impl<S: Default, N: Default> Pool<S, N> {
     pub fn rearm(&self, host: &impl Host, ticket: Ticket, wish: Wish) -> Polled {
         let node = self.table.node(ticket.node);
         let wait = NodeWord::wait(ticket.number, ticket.group, true, false);
-        if !node.cas(NodeWord::owned(ticket.number), wait) {
-            // The connect has failed already.
+        if !node.cas(NodeWord::permitted(ticket.number), wait) {
+            // The connect has ended already, and decided. Had it found nobody, its connection could be gone again by now, and this
+            // waiter would sleep with no create under way and no right to another.
             return self.obey(host, ticket, node.word(), wish.now);
         }
         self.first_look(host, ticket, wish)
@@ -276,9 +291,8 @@ impl<S: Default, N: Default> Pool<S, N> {
         loop {
             let word = node.word();
             let hand = if word.waits() && !self.gate.read().has(SUSPENDED | CLOSED) {
-                self.claim_idle(ticket.group, lane).or_else(|| {
-                    word.takes_permits().then(|| self.claim_permit(ticket.group)).flatten()
-                })
+                self.claim_idle(ticket.group, lane)
+                    .or_else(|| word.takes_permits().then(|| self.claim_permit(ticket.group)).flatten())
             } else {
                 None
             };
@@ -289,16 +303,18 @@ impl<S: Default, N: Default> Pool<S, N> {
                 let word = node.word();
                 return if word.waits() { Polled::Asleep } else { self.obey(host, ticket, word, now) };
             };
-            let Some(hand) = self.yield_to_the_old(host, hand, Some(ticket.number), now) else {
+            let Some(hand) = self.yield_to_the_old(host, hand, Some(ticket), now) else {
                 continue;
             };
+            let lent = self.slot(hand.0).word().is(State::Lent);
+            let mine = if lent { NodeWord::owned(ticket.number) } else { NodeWord::permitted(ticket.number) };
             // Take it, or learn that a verdict came first: then what was claimed is one too many.
             let verdict = loop {
                 let word = node.word();
                 if !word.waits() {
                     break Some(word);
                 }
-                if node.cas(word, NodeWord::owned(ticket.number)) {
+                if node.cas(word, mine) {
                     owes |= word.nudged();
                     break None;
                 }
@@ -310,7 +326,7 @@ impl<S: Default, N: Default> Pool<S, N> {
                 }
                 return self.obey(host, ticket, word, now);
             }
-            let polled = if self.slot(hand.0).word().is(State::Lent) {
+            let polled = if lent {
                 self.free(host, ticket);
                 let (loan, vet) = self.lend(hand, now);
                 Polled::Lent(loan, vet)
@@ -340,7 +356,7 @@ impl<S: Default, N: Default> Pool<S, N> {
                 Polled::Lent(loan, vet)
             }
             Verdict::Create => {
-                node.put(NodeWord::owned(ticket.number));
+                node.put(NodeWord::permitted(ticket.number));
                 Polled::Create(hand)
             }
             Verdict::Failed => {
@@ -357,7 +373,18 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     /// End a wait whose permit is used otherwise (the borrower connects by itself, and waits no more).
     pub fn resign(&self, host: &impl Host, ticket: Ticket) {
+        if let Some(word) = self.step_out(host, ticket) {
+            self.hand_back(host, ticket, word, 0);
+        }
+    }
+
+    /// Leave with a verdict that is not wanted: a late grant goes to the next waiter (I5).
+    fn hand_back(&self, host: &impl Host, ticket: Ticket, word: NodeWord, now: u64) {
+        let granted = matches!(word.kind(), Verdict::Granted | Verdict::Create);
         self.free(host, ticket);
+        if granted {
+            self.hand_over(host, Hand(word.ticket() as u32), now, false);
+        }
     }
 
     /// The time is up. `Lent` if a grant came first: a late grant is kept. `Closed` and `Failed` likewise; else `Asleep`, and the wait is over.
@@ -382,15 +409,8 @@ impl<S: Default, N: Default> Pool<S, N> {
         if !node.belongs_to(ticket.number) || !node.resign(ticket.number) {
             return false;
         }
-        match self.step_out(host, ticket) {
-            None => {}
-            Some(word) => {
-                let granted = matches!(word.kind(), Verdict::Granted | Verdict::Create);
-                self.free(host, ticket);
-                if granted {
-                    self.hand_over(host, Hand(word.ticket() as u32), now, false);
-                }
-            }
+        if let Some(word) = self.step_out(host, ticket) {
+            self.hand_back(host, ticket, word, now);
         }
         true
     }
@@ -400,10 +420,10 @@ impl<S: Default, N: Default> Pool<S, N> {
         let node = self.table.node(ticket.node);
         loop {
             let word = node.word();
-            if !word.waits() && word.kind() != Verdict::Owned {
+            if !matches!(word.kind(), Verdict::Wait | Verdict::Owned) {
                 return Some(word);
             }
-            if !word.waits() || node.cas(word, NodeWord::owned(ticket.number)) {
+            if node.cas(word, NodeWord::owned(ticket.number)) {
                 self.free(host, ticket);
                 if word.waits() && word.nudged() {
                     self.baton(host);

@@ -91,8 +91,7 @@ impl<S: Default, N: Default> Pool<S, N> {
                 break;
             };
             let connections = slots.iter().filter(|(hand, _)| self.conn_group(hand) == Some(group)).count();
-            let permits =
-                slots.iter().filter(|(_, word)| word.is(State::Connecting) && word.group() == group).count();
+            let permits = slots.iter().filter(|(_, word)| word.is(State::Connecting) && word.group() == group).count();
             let waiters = nodes.iter().filter(|word| word.waits() && word.group() == group).count();
             let known = usize::from(live) + connections + permits + waiters;
             // A verdict does not say whose it is.

@@ -70,10 +70,8 @@ impl Capacity {
 
     /// Count one connection as closing, while more than *limit* (or the capacity) would stay otherwise.
     pub(crate) fn take_closing(&self, limit: Option<u32>) -> bool {
-        self.update(|places| {
-            (places.staying() > limit.unwrap_or(places.capacity())).then_some(places.0 + CLOSING)
-        })
-        .is_some()
+        self.update(|places| (places.staying() > limit.unwrap_or(places.capacity())).then_some(places.0 + CLOSING))
+            .is_some()
     }
 
     /// Count one connection as closing, whatever stays.

@@ -119,13 +119,20 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     /// Nothing carries an ended group any more, or so it seemed: an end that comes at this moment raises the bit again.
     pub(crate) fn no_group_ends(&self, host: &impl Host) {
-        self.gate.clear(ENDING);
-        fence();
-        if self.groups.any_ending() {
+        loop {
+            self.gate.clear(ENDING);
+            fence();
+            if !self.groups.any_ending() {
+                return;
+            }
             self.gate.raise(ENDING);
             fence();
             // A return that read the gate in between has put its connection down unseen.
             self.sweep_ended(host);
+            if self.groups.any_ending() {
+                return;
+            }
+            // The last one is free since, and cleared the bit before it was raised here.
         }
     }
 

@@ -35,6 +35,12 @@ impl Groups {
         (1..GROUPS as Group).find(|&group| self.word(group).compare_exchange(0, LIVE | 1, RMW, FAILED).is_ok())
     }
 
+    /// Count a borrower that is about to claim, where the group is open. Group 0 never ends, and needs no count.
+    pub(crate) fn enter(&self, group: Group) -> bool {
+        let step = |word| (word & LIVE != 0).then_some(word + 1);
+        group == 0 || self.word(group).fetch_update(RMW, FAILED, step).is_ok()
+    }
+
     pub(crate) fn retain(&self, group: Group) {
         self.word(group).fetch_add(1, RMW);
     }
@@ -74,4 +80,3 @@ impl Groups {
         self.ending.load(LOAD) != 0
     }
 }
-

@@ -35,6 +35,8 @@ mod settle;
 mod slot;
 mod stats;
 mod sync;
+#[cfg(all(test, not(loom), not(feature = "shuttle")))]
+mod tests;
 pub mod waiter;
 
 pub use acquire::{Acquired, Polled, Wish};

@@ -62,7 +62,7 @@ impl<S: Default, N: Default> Pool<S, N> {
         bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^= bits >> 31;
-        let early = (u128::from(lifetime / 5) * u128::from(bits) >> 64) as u64;
+        let early = ((u128::from(lifetime / 5) * u128::from(bits)) >> 64) as u64;
         now.saturating_add(lifetime - early)
     }
 

@@ -51,6 +51,10 @@
 //! | the waiter itself ends its held-back time | others compare it with their clock | Their clock is older: they skip it, and it has no timer any more. |
 //! | settle starts anew after put_back | baton only | A shrink sweeps while the slot is in hand, and misses it. |
 //! | baton counts claimables after the nudged | before only | A second supply's nudge hides the first. |
+//! | a connect decides for its waiter also before it re-armed | only a WAIT word | The connection finds nobody, and is taken or retired; the waiter re-arms, "creating", with no create under way. |
+//! | over() after IDLE | before it | A resize keeps fewer in between, and sweeps while the slot is LENT: one too many stays. |
+//! | shrink while size is above the capacity | while what stays is | The place of a connection that is closing goes to a waiter: one too many. |
+//! | look for ending groups after clearing their bit, and after raising it | once | A group that ends at this moment loses its bit, or the last one leaves it up. |
 //! | first take the idle one, then closing + 1 | reserve first | The reservation finds nothing idle; the one that comes back meanwhile sees no excess. |
 
 use crate::arena::Arena;
@@ -83,6 +87,8 @@ pub struct Settings {
     pub max_overflow: u32,
     /// A newcomer may overtake waiters while the oldest has waited less than this.
     pub fair_after: u64,
+    /// A loan shorter than this is not worth a switch to a waiter each time: see `loose_until`.
+    pub brief: u64,
     /// Age at which a connection is no longer lent; up to a fifth less, drawn once for each connection.
     pub lifetime: Option<u64>,
     /// Idle time below which a connection is lent without a check; `None`: never check.
@@ -91,6 +97,9 @@ pub struct Settings {
     pub max_idle: Option<u64>,
     /// Lend what was returned last (true) or first (false).
     pub lifo: bool,
+    /// Keep to the order of return exactly, whoever asks; without it (and with `lifo`) a borrower gets what its own thread gave back last,
+    /// else the lowest slot, which scales better.
+    pub strict: bool,
     /// Keep overflow connections when they are returned; the engine reaps them later.
     pub linger: bool,
     /// Hold creates back while a return is expected sooner.
@@ -109,10 +118,12 @@ impl Default for Settings {
             pool_size: 5,
             max_overflow: 10,
             fair_after: 1_000_000,
+            brief: 0,
             lifetime: None,
             check_bypass: None,
             max_idle: None,
             lifo: true,
+            strict: false,
             linger: false,
             hold_back: true,
             max_waiting: None,
@@ -144,6 +155,10 @@ pub struct Pool<S, N> {
     pub(crate) keep: AtomicU64,
     /// The `max_idle` in force (`u64::MAX`: none); servers may lower it.
     pub(crate) max_idle: Gauge,
+    /// Until then brief loans go round among those that run, although somebody waits past the bound. Where a loan is much shorter than the
+    /// way to a sleeping thread, a hand-over at each return makes a convoy: all throughput goes into switches. So of
+    /// brief returns one in each `fair_after` is handed to the oldest waiter, and the others are laid down.
+    pub(crate) loose_until: Gauge,
     /// Moving average of a connect (ns), 0 while none is known.
     pub(crate) connect_time: Gauge,
     pub(crate) counters: Counters,
@@ -172,6 +187,7 @@ impl<S: Default, N: Default> Pool<S, N> {
             epoch: AtomicU64::new(0),
             keep: AtomicU64::new(settings.pool_size.into()),
             max_idle: Gauge::new(settings.max_idle.unwrap_or(u64::MAX)),
+            loose_until: Gauge::default(),
             connect_time: Gauge::default(),
             counters: Counters::default(),
             settings,
@@ -195,16 +211,27 @@ impl<S: Default, N: Default> Pool<S, N> {
         &self.table.node(node).data
     }
 
+    /// What the engine keeps for waiters, also where none waits now; for an engine that must look through all it keeps.
+    pub fn all_waiter_data(&self) -> impl Iterator<Item = &N> {
+        self.table.all().map(|node| &node.data)
+    }
+
     /// Slots that were used at least once.
     #[inline(always)]
     pub fn slots_used(&self) -> u32 {
         self.used.load(LOAD) as u32
     }
 
+    /// Whether generations are return stamps, and the order of return is kept.
+    #[inline(always)]
+    pub(crate) fn in_order(&self) -> bool {
+        !self.settings.lifo || self.settings.strict
+    }
+
     /// The generation that follows when a loan of this word ends.
     #[inline(always)]
     pub(crate) fn next_generation(&self, word: SlotWord) -> u64 {
-        if self.settings.lifo {
+        if !self.in_order() {
             (word.generation() + 1) % GENERATIONS
         } else {
             // The order of return: who claims takes the smallest. Drawn pool-wide, so it never comes back either.
@@ -215,8 +242,8 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// Take an idle connection of *group*: the one this lane gave back last, else the lowest; or the one returned first.
     #[inline(always)]
     pub(crate) fn claim_idle(&self, group: Group, lane: usize) -> Option<Hand> {
-        if !self.settings.lifo {
-            return self.claim_first_returned(group);
+        if self.in_order() {
+            return self.claim_in_order(group);
         }
         let used = self.slots_used();
         let hint = self.hints[lane % LANES].get() as u32;
@@ -236,12 +263,14 @@ impl<S: Default, N: Default> Pool<S, N> {
         word.is_idle_of(group) && slot.cas(word, word.to(State::Lent))
     }
 
-    fn claim_first_returned(&self, group: Group) -> Option<Hand> {
+    fn claim_in_order(&self, group: Group) -> Option<Hand> {
         loop {
             let first = (0..self.slots_used())
                 .map(|index| (index, self.slot(index).word()))
                 .filter(|(_, word)| word.is_idle_of(group))
-                .min_by_key(|(_, word)| word.generation())?;
+                .min_by_key(
+                    |(_, word)| if self.settings.lifo { u64::MAX - word.generation() } else { word.generation() },
+                )?;
             if self.slot(first.0).cas(first.1, first.1.to(State::Lent)) {
                 return Some(Hand(first.0));
             }
@@ -252,9 +281,7 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// closes before it connects (a *retire*: the size stays). A connection of its own group that came back meanwhile is claimed instead.
     pub(crate) fn claim_permit(&self, group: Group) -> Option<Hand> {
         if self.capacity.take() {
-            let index = self.free_slot(group);
-            self.groups.retain(group);
-            return Some(Hand(index));
+            return Some(self.take_free_slot(group));
         }
         for index in 0..self.slots_used() {
             if self.claim_at(index, group) {
@@ -271,6 +298,13 @@ impl<S: Default, N: Default> Pool<S, N> {
             }
         }
         None
+    }
+
+    /// A FREE slot, as a permit for *group*, for somebody who has taken a place.
+    pub(crate) fn take_free_slot(&self, group: Group) -> Hand {
+        let index = self.free_slot(group);
+        self.groups.retain(group);
+        Hand(index)
     }
 
     /// A FREE slot for somebody who has taken a place: there is one below the capacity, since a slot is FREE before its

@@ -49,9 +49,19 @@ impl<S: Default, N: Default> Pool<S, N> {
         } else {
             slot.alarm.set(self.alarm.load(LOAD));
             slot.fresh_until.set(self.fresh_until(slot.expires.get(), now));
-            self.hand_over(host, hand, now, false);
+            let brief = now.saturating_sub(slot.since.get()) < self.settings.brief;
+            let loose = brief && self.is_loose(now);
+            if brief && !loose {
+                self.loose_until.set(now.saturating_add(self.settings.fair_after));
+            }
+            self.place(host, hand, now, false, loose);
         }
         Ok(())
+    }
+
+    /// Whether brief loans go round among those that run, for now.
+    pub(crate) fn is_loose(&self, now: u64) -> bool {
+        now < self.loose_until.get()
     }
 
     /// Give back a connection that must not be lent again: the engine closes it, and the place goes to the next waiter.

@@ -1,6 +1,6 @@
 //! What the engine reports: a connect that worked or failed, a connection that is shut down.
 
-use crate::gate::CLOSED;
+use crate::gate::{CLOSED, SUSPENDED};
 use crate::pool::{Host, Pool};
 use crate::slot::{Group, Hand, Loan, SlotWord, State};
 use crate::sync::LOAD;
@@ -11,6 +11,15 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// The epoch of a connect that begins now, for [`Pool::created`]: one that evict overtakes is not lent twice.
     pub fn connect_epoch(&self) -> u64 {
         self.epoch.load(LOAD)
+    }
+
+    /// A permit ahead of need: a free place of the capacity, and nothing else. `None` where there is none, or nothing may be lent.
+    pub fn grow(&self, group: Group) -> Option<Hand> {
+        let signs = self.gate.read();
+        if signs.has(CLOSED | SUSPENDED) || self.groups.ended(group) || !self.capacity.take() {
+            return None;
+        }
+        Some(self.take_free_slot(group))
     }
 
     /// The group a permit is for.
@@ -39,12 +48,12 @@ impl<S: Default, N: Default> Pool<S, N> {
             let node = self.table.node(ticket.node);
             loop {
                 let word = node.word();
-                if !word.waits() || word.ticket() != ticket.number || self.closed_to(ticket.group) {
+                if !word.awaits_connect(ticket.number) || self.closed_to(ticket.group) {
                     break;
                 }
                 if node.cas(word, NodeWord::verdict(Verdict::Granted, hand.0)) {
                     host.wake(ticket.node, ticket.number);
-                    if word.nudged() {
+                    if word.waits() && word.nudged() {
                         self.baton(host);
                     }
                     return;
@@ -55,14 +64,7 @@ impl<S: Default, N: Default> Pool<S, N> {
     }
 
     /// A connect worked, and its borrower is the one who reports it.
-    pub fn created_mine(
-        &self,
-        host: &impl Host,
-        hand: Hand,
-        epoch: u64,
-        took: u64,
-        now: u64,
-    ) -> Option<(Loan, Vet)> {
+    pub fn created_mine(&self, host: &impl Host, hand: Hand, epoch: u64, took: u64, now: u64) -> Option<(Loan, Vet)> {
         self.open(&hand, epoch, took, now);
         let slot = self.slot(hand.0);
         let word = slot.word();
@@ -81,8 +83,7 @@ impl<S: Default, N: Default> Pool<S, N> {
             let node = self.table.node(ticket.node);
             loop {
                 let word = node.word();
-                // OWNED: the connect failed before its waiter came to re-arm, which would then wait for it for ever.
-                if !matches!(word.kind(), Verdict::Wait | Verdict::Owned) || word.ticket() != ticket.number {
+                if !word.awaits_connect(ticket.number) {
                     break;
                 }
                 if node.cas(word, NodeWord::verdict(Verdict::Failed, 0)) {

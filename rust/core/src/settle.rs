@@ -16,23 +16,28 @@ impl<S: Default, N: Default> Pool<S, N> {
     ///
     /// *eager*: a permit in place of a connection that was lost. It goes to a waiter at once, and also to one whose create is
     /// held back, since the return that it was held back for will not come.
-    pub(crate) fn hand_over(&self, host: &impl Host, mut hand: Hand, now: u64, eager: bool) {
+    pub(crate) fn hand_over(&self, host: &impl Host, hand: Hand, now: u64, eager: bool) {
+        self.place(host, hand, now, eager, false);
+    }
+
+    /// The same; *loose*: lay it down even if the oldest has waited past the bound, since another return will be handed over soon.
+    pub(crate) fn place(&self, host: &impl Host, mut hand: Hand, now: u64, eager: bool, loose: bool) {
         loop {
             let signs = self.gate.read();
             let conn = self.conn_group(&hand);
             if let Some(unwanted) = self.unwanted(&hand, signs) {
                 return self.shut(host, hand, unwanted);
             }
-            if signs.waiters() == 0 || signs.has(SUSPENDED) {
+            // An overflow connection is not laid down for a young waiter: it might stay idle above the pool's size.
+            let direct = eager || (conn.is_some() && self.over());
+            if signs.waiters() == 0 || signs.has(SUSPENDED) || (loose && !direct) {
                 return self.lay_down(host, hand);
             }
             let fits = |word: NodeWord| eligible(word, conn) || (eager && conn.is_none() && !word.creating());
-            let Some(found) = self.table.oldest(fits) else {
+            let Some(found) = self.heir(conn, now, fits) else {
                 return self.lay_down(host, hand);
             };
-            // An overflow connection is not laid down for a young waiter: it might stay idle above the pool's size.
-            let direct = eager || (conn.is_some() && self.over());
-            if !direct && self.age(&found, now) < self.settings.fair_after {
+            if !direct && (self.age(&found, now) < self.settings.fair_after) {
                 return self.lay_down(host, hand);
             }
             match self.grant(host, hand, found) {
@@ -40,6 +45,36 @@ impl<S: Default, N: Default> Pool<S, N> {
                 Err(lost) => hand = lost,
             }
         }
+    }
+
+    /// The waiter for a slot with a connection of group *conn* (`None`: a permit): the oldest that *fits*.
+    ///
+    /// One of another group costs a reconnect, so it comes before the connection's own group only when it is older by a margin.
+    /// With that, groups that are all short of connections settle on shares in which their waiters age alike, instead of taking
+    /// connections from each other at every return.
+    fn heir(&self, conn: Option<Group>, now: u64, fits: impl Fn(NodeWord) -> bool) -> Option<Found> {
+        let mut oldest: Option<Found> = None;
+        let mut own: Option<Found> = None;
+        self.table.scan(|found| {
+            let older = |than: Option<Found>| than.is_none_or(|than| found.word.ticket() < than.word.ticket());
+            if older(oldest) && fits(found.word) {
+                oldest = Some(found);
+            }
+            if conn == Some(found.word.group()) && older(own) {
+                own = Some(found);
+            }
+        });
+        match (oldest, own) {
+            (Some(first), Some(own)) if self.age(&first, now) < self.age(&own, now).saturating_add(self.margin()) => {
+                Some(own)
+            }
+            _ => oldest,
+        }
+    }
+
+    /// How much older a waiter must be to take a connection away from another group (ns).
+    pub(crate) fn margin(&self) -> u64 {
+        (self.settings.fair_after.saturating_mul(5)).saturating_add(self.connect_time.get().saturating_mul(2))
     }
 
     /// Decide for a waiter: write the slot for it, then its verdict, by one compare-and-swap on the word that was read (I5).
@@ -233,18 +268,18 @@ impl<S: Default, N: Default> Pool<S, N> {
             if supply.total() == 0 {
                 return;
             }
-            let can_use = |word: NodeWord| {
-                (word.takes_permits() || supply.groups & group_bit(word.group()) != 0) && self.claimable_for(word)
-            };
             let mut nudged = 0;
             let mut oldest: Option<Found> = None;
-            for found in self.table.waiting().filter(|found| can_use(found.word)) {
+            self.table.scan(|found| {
+                if !supply.serves(found.word, |word| self.claimable_for(word)) {
+                    return;
+                }
                 if found.word.nudged() {
                     nudged += 1;
                 } else if oldest.is_none_or(|other| found.word.ticket() < other.word.ticket()) {
                     oldest = Some(found);
                 }
-            }
+            });
             let Some(found) = oldest else {
                 return;
             };
@@ -261,12 +296,13 @@ impl<S: Default, N: Default> Pool<S, N> {
     }
 
     pub(crate) fn supply(&self) -> Supply {
-        let mut supply = Supply { places: self.capacity.read().free() as usize, idle: 0, groups: 0 };
+        let mut supply = Supply { places: self.capacity.read().free() as usize, idle: 0, groups: 0, exact: true };
         for index in 0..self.slots_used() {
             let word = self.slot(index).word();
             if word.is(State::Idle) {
                 supply.idle += 1;
                 supply.groups |= group_bit(word.group());
+                supply.exact &= word.group() < 64;
             }
         }
         supply
@@ -300,11 +336,23 @@ pub(crate) struct Supply {
     idle: usize,
     /// One bit for each group modulo 64 that has an idle connection.
     groups: u64,
+    /// Whether all these groups are below 64, so that a bit is of one group.
+    exact: bool,
 }
 
 impl Supply {
     pub(crate) fn total(&self) -> usize {
         self.places + self.idle
+    }
+
+    /// Whether the waiter of this word could take something. *look*: the exact answer for its group, where a bit only says
+    /// "perhaps"; a waiter that was nudged for nothing would find nothing, and pass the baton to itself.
+    #[inline(always)]
+    fn serves(&self, word: NodeWord, look: impl FnOnce(NodeWord) -> bool) -> bool {
+        if word.takes_permits() {
+            return true;
+        }
+        self.groups & group_bit(word.group()) != 0 && ((self.exact && word.group() < 64) || look(word))
     }
 }
 

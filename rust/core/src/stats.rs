@@ -4,7 +4,7 @@
 //! somebody asks. The counters here change only off the hot path.
 
 use crate::pool::Pool;
-use crate::slot::State;
+use crate::slot::{Loan, State};
 use crate::sync::{Gauge, LOAD};
 
 /// Events that happen off the hot path.
@@ -120,6 +120,17 @@ impl<S: Default, N: Default> Pool<S, N> {
             }
         }
         stats
+    }
+
+    /// How long the connection of this loan had been idle when it was claimed, or will have been: since it was last given back (ns).
+    pub fn idle_time(&self, loan: Loan, now: u64) -> u64 {
+        now.saturating_sub(self.slot(loan.slot).last_used.get())
+    }
+
+    /// The sizes in force: (`pool_size`, `max_overflow`).
+    pub fn sizes(&self) -> (u32, u32) {
+        let keep = self.keep.load(LOAD) as u32;
+        (keep, self.capacity.read().capacity().saturating_sub(keep))
     }
 
     /// The loans of this moment.

@@ -7,7 +7,8 @@
 //! | word | who wrote it | who may write it next |
 //! |---|---|---|
 //! | FREE | the waiter, when it left | whoever allocates the node |
-//! | OWNED | its waiter: undecided, or decided by itself (served, timed out, cancelled) | its waiter; FAILED by a compare-and-swap |
+//! | OWNED | its waiter: decided by itself (served, timed out, cancelled) | its waiter |
+//! | OWNED, creating | its waiter: it has a permit | its waiter, and whoever ends the connect: by a compare-and-swap |
 //! | WAIT | its waiter | anybody, by a compare-and-swap: a verdict, or the nudged bit; its waiter: to OWNED |
 //! | GRANTED, CREATE, FAILED, CLOSED | the one who decided (I5: exactly one) | its waiter |
 
@@ -50,9 +51,19 @@ impl NodeWord {
         NodeWord(Verdict::Wait as u64 | flags | u64::from(group) << 6 | ticket << 19)
     }
 
-    /// The word of a waiter that is undecided, or has decided by itself.
+    /// The word of a waiter that has decided by itself.
     pub(crate) fn owned(ticket: u64) -> Self {
         NodeWord(Verdict::Owned as u64 | ticket << 19)
+    }
+
+    /// The word of a waiter that has a permit, and will re-arm or resign. Its connect may end before that.
+    pub(crate) fn permitted(ticket: u64) -> Self {
+        NodeWord(Verdict::Owned as u64 | CREATING | ticket << 19)
+    }
+
+    /// Whether a connect that was made for this ticket may decide this word.
+    pub(crate) fn awaits_connect(self, ticket: u64) -> bool {
+        (self.waits() || self == NodeWord::permitted(ticket)) && self.ticket() == ticket
     }
 
     pub(crate) fn verdict(verdict: Verdict, slot: u32) -> Self {
@@ -190,6 +201,11 @@ impl<N: Default> Table<N> {
         self.nodes.get(node as usize).expect("a node that was allocated stays")
     }
 
+    /// Every node that was ever allocated.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Node<N>> + '_ {
+        (0..self.used.load(LOAD) as usize * 64).map_while(|node| self.nodes.get(node))
+    }
+
     /// The next ticket number.
     pub(crate) fn draw(&self) -> u64 {
         self.next.fetch_add(1, RMW)
@@ -228,7 +244,26 @@ impl<N: Default> Table<N> {
         bits.fetch_and(!(1 << (node % 64)), RMW);
     }
 
-    /// Every node that waits, in no order.
+    /// Look at every node that waits, in no order. A plain loop, since every contended return runs it.
+    #[inline(always)]
+    pub(crate) fn scan(&self, mut look: impl FnMut(Found)) {
+        for index in 0..self.used.load(LOAD) as usize {
+            let Some(word) = self.bits.get(index) else {
+                return;
+            };
+            let mut bits = word.load(LOAD);
+            while bits != 0 {
+                let node = index as u32 * 64 + bits.trailing_zeros();
+                bits &= bits - 1;
+                let word = self.node(node).word();
+                if word.waits() {
+                    look(Found { node, word });
+                }
+            }
+        }
+    }
+
+    /// Every node that waits, in no order; for a caller that does other things in between.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = Found> + '_ {
         (0..self.used.load(LOAD) as usize).flat_map(move |index| {
             let mut bits = self.bits.get(index).map_or(0, |word| word.load(LOAD));
@@ -261,6 +296,12 @@ impl<N: Default> Table<N> {
 
     /// The oldest of those that *fits*.
     pub(crate) fn oldest(&self, fits: impl Fn(NodeWord) -> bool) -> Option<Found> {
-        self.waiting().filter(|found| fits(found.word)).min_by_key(|found| found.word.ticket())
+        let mut oldest: Option<Found> = None;
+        self.scan(|found| {
+            if oldest.is_none_or(|other| found.word.ticket() < other.word.ticket()) && fits(found.word) {
+                oldest = Some(found);
+            }
+        });
+        oldest
     }
 }

@@ -2,13 +2,13 @@
 #![cfg(loom)]
 #![allow(missing_docs, reason = "a test")]
 
-mod support;
 #[path = "support/explore.rs"]
 mod explore_;
+mod support;
 
 use explore_::{end, explore, spawn, BOUNDS};
 use poolhouse_core::{Settings, Stale};
-use support::{pool, settings, Engine};
+use support::{pool, settings, End, Engine};
 
 /// Two threads claim the one idle connection, in either order of idle ones: one has it, the other waits and gets it.
 #[test]
@@ -29,7 +29,7 @@ fn claim_meets_claim() {
 #[test]
 fn place_meets_place() {
     for fair_after in BOUNDS {
-        explore("place_meets_place", 3, move || {
+        explore("place_meets_place", 2, move || {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let (a, b) = (Engine::new(&pool, 0), Engine::new(&pool, 0));
             let other = spawn(b, Engine::cycle);
@@ -44,13 +44,13 @@ fn place_meets_place() {
 #[test]
 fn release_meets_enqueue() {
     for fair_after in BOUNDS {
-        explore("release_meets_enqueue", 5, move || {
+        explore("release_meets_enqueue", 4, move || {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let (a, b) = (Engine::new(&pool, 0), Engine::new(&pool, 0));
             let loan = a.acquire().lent();
-            let other = spawn(b, Engine::cycle);
+            let other = spawn(b, Engine::acquire);
             a.release(loan);
-            end(vec![(a, None), other.join().unwrap()]);
+            end(vec![(a, End::Nothing), other.join().unwrap()]);
         });
     }
 }
@@ -63,10 +63,10 @@ fn release_meets_two_who_enqueue() {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let (a, b, c) = (Engine::new(&pool, 0), Engine::new(&pool, 0), Engine::new(&pool, 0));
             let loan = a.acquire().lent();
-            let second = spawn(b, Engine::cycle);
-            let third = spawn(c, Engine::cycle);
+            let second = spawn(b, Engine::acquire);
+            let third = spawn(c, Engine::acquire);
             a.release(loan);
-            end(vec![(a, None), second.join().unwrap(), third.join().unwrap()]);
+            end(vec![(a, End::Nothing), second.join().unwrap(), third.join().unwrap()]);
         });
     }
 }
@@ -81,9 +81,9 @@ fn newcomer_yields_to_the_old() {
         let old = b.acquire().sleeps();
         c.now.set(20);
         a.now.set(5);
-        let newcomer = spawn(c, Engine::cycle);
+        let newcomer = spawn(c, Engine::acquire);
         a.release(loan);
-        end(vec![(a, None), (b, Some(old)), newcomer.join().unwrap()]);
+        end(vec![(a, End::Nothing), (b, End::Sleeps(old)), newcomer.join().unwrap()]);
     });
 }
 
@@ -100,7 +100,7 @@ fn release_meets_its_double() {
         let (b, theirs) = other.join().unwrap();
         assert!(matches!((mine, theirs), (Ok(()), Err(Stale)) | (Err(Stale), Ok(()))));
         assert_eq!(pool.stats().idle, 1);
-        end(vec![(a, None), (b, None)]);
+        end(vec![(a, End::Nothing), (b, End::Nothing)]);
     });
 }
 
@@ -112,12 +112,12 @@ fn stale_ends_touch_nothing() {
         let (a, b) = (Engine::new(&pool, 0), Engine::new(&pool, 0));
         let stale = a.acquire().lent();
         a.release(stale);
-        let other = spawn(b, Engine::cycle);
+        let other = spawn(b, Engine::acquire);
         assert_eq!(a.pool.release(&a, stale, 0, 0), Err(Stale));
         assert_eq!(a.pool.discard(&a, stale, 0), Err(Stale));
         assert_eq!(a.pool.detach(&a, stale, 0), Err(Stale));
         assert_eq!(a.pool.replace(stale, true), Err(Stale));
-        end(vec![(a, None), other.join().unwrap()]);
+        end(vec![(a, End::Nothing), other.join().unwrap()]);
         assert_eq!(pool.stats().idle, 1);
     });
 }
@@ -126,15 +126,15 @@ fn stale_ends_touch_nothing() {
 #[test]
 fn node_is_reused() {
     for fair_after in BOUNDS {
-        explore("node_is_reused", 3, move || {
+        explore("node_is_reused", 2, move || {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let (a, b, c) = (Engine::new(&pool, 0), Engine::new(&pool, 0), Engine::new(&pool, 0));
             let loan = a.acquire().lent();
             let leaver = b.acquire().sleeps();
-            let next = spawn(c, Engine::cycle);
+            let next = spawn(c, Engine::acquire);
             b.cancel(leaver);
             a.release(loan);
-            end(vec![(a, None), (b, None), next.join().unwrap()]);
+            end(vec![(a, End::Nothing), (b, End::Nothing), next.join().unwrap()]);
         });
     }
 }
@@ -149,8 +149,8 @@ fn arena_grows() {
         let other = spawn(b, |b| b.release(b.acquire().lent()));
         a.release(a.acquire().lent());
         let (b, ()) = other.join().unwrap();
-        loans.map(|loan| a.release(loan));
-        end(vec![(a, None), (b, None)]);
+        loans.into_iter().for_each(|loan| a.release(loan));
+        end(vec![(a, End::Nothing), (b, End::Nothing)]);
     });
 }
 
@@ -166,8 +166,8 @@ fn table_grows() {
         let third = c.acquire().sleeps();
         let (b, second) = second.join().unwrap();
         assert_ne!(second.ticket.node, third.ticket.node);
-        leavers.map(|leaver| a.cancel(leaver));
+        leavers.into_iter().for_each(|leaver| a.cancel(leaver));
         a.release(loan);
-        end(vec![(a, None), (b, Some(second)), (c, Some(third))]);
+        end(vec![(a, End::Nothing), (b, End::Sleeps(second)), (c, End::Sleeps(third))]);
     });
 }

@@ -2,13 +2,13 @@
 #![cfg(loom)]
 #![allow(missing_docs, reason = "a test")]
 
-mod support;
 #[path = "support/explore.rs"]
 mod explore_;
+mod support;
 
 use explore_::{end, explore, spawn, BOUNDS};
-use poolhouse_core::Settings;
-use support::{pool, settings, Engine};
+use poolhouse_core::{Polled, Settings};
+use support::{pool, settings, End, Engine};
 
 /// A waiter of another group meets a return: the connection is retired for it, and the place is its own.
 #[test]
@@ -19,9 +19,9 @@ fn retire_meets_return() {
             let group = pool.open_group().unwrap();
             let (a, b) = (Engine::new(&pool, 0), Engine::new(&pool, group));
             let loan = a.acquire().lent();
-            let other = spawn(b, Engine::cycle);
+            let other = spawn(b, Engine::acquire);
             a.release(loan);
-            end(vec![(a, None), other.join().unwrap()]);
+            end(vec![(a, End::Nothing), other.join().unwrap()]);
         });
     }
 }
@@ -35,7 +35,7 @@ fn retire_meets_claim() {
             let group = pool.open_group().unwrap();
             let (a, b) = (Engine::new(&pool, 0), Engine::new(&pool, group));
             a.release(a.acquire().lent());
-            let other = spawn(b, Engine::cycle);
+            let other = spawn(b, Engine::acquire);
             let mine = a.cycle();
             end(vec![(a, mine), other.join().unwrap()]);
         });
@@ -53,7 +53,7 @@ fn group_end_meets_return() {
         let other = spawn(b, move |b| b.release(loan));
         pool.end_group(&a, group);
         a.close_all();
-        end(vec![(a, None), (other.join().unwrap().0, None)]);
+        end(vec![(a, End::Nothing), (other.join().unwrap().0, End::Nothing)]);
         assert_eq!(pool.stats().closes, 1);
         assert_eq!(pool.open_group(), Some(group));
     });
@@ -68,33 +68,49 @@ fn group_end_meets_enqueue() {
             let group = pool.open_group().unwrap();
             let (a, b) = (Engine::new(&pool, 0), Engine::new(&pool, group));
             let loan = a.acquire().lent();
-            let other = spawn(b, Engine::cycle);
+            let other = spawn(b, Engine::acquire);
             pool.end_group(&a, group);
             a.release(loan);
-            end(vec![(a, None), other.join().unwrap()]);
+            end(vec![(a, End::Nothing), other.join().unwrap()]);
             assert_eq!(pool.open_group(), Some(group));
         });
     }
 }
 
-/// A group ends and frees its number while another, which ended with a connection out, gets that back: the gate's bit stays as long as it is
+/// The last connection of one ended group comes back while another group ends and gets its own back: the gate's bit stays as long as it is
 /// needed, and no longer.
 #[test]
 fn group_end_meets_group_end() {
     explore("group_end_meets_group_end", 3, || {
         let pool = pool(settings(2, 0));
         let (one, two) = (pool.open_group().unwrap(), pool.open_group().unwrap());
-        let (a, b, c) = (Engine::new(&pool, 0), Engine::new(&pool, one), Engine::new(&pool, two));
-        let (loan, other_loan) = (b.acquire().lent(), c.acquire().lent());
-        let first = spawn(b, move |b| {
-            b.release(loan);
-            b.pool.end_group(b, one);
-            b.close_all();
+        let (a, b) = (Engine::new(&pool, one), Engine::new(&pool, two));
+        let (loan, other_loan) = (a.acquire().lent(), b.acquire().lent());
+        pool.end_group(&a, one);
+        let first = spawn(a, move |a| a.release(loan));
+        let last = spawn(Engine::new(&pool, 0), move |c| {
+            c.pool.end_group(c, two);
+            c.close_all();
         });
-        let second = spawn(c, move |c| c.release(other_loan));
-        pool.end_group(&a, two);
-        a.close_all();
-        end(vec![(a, None), (first.join().unwrap().0, None), (second.join().unwrap().0, None)]);
+        b.release(other_loan);
+        end(vec![(first.join().unwrap().0, End::Nothing), (b, End::Nothing), (last.join().unwrap().0, End::Nothing)]);
+        assert_eq!(pool.stats().closes, 2);
+    });
+}
+
+/// The same with the second group's end and return one after the other: each must find the bit up.
+#[test]
+fn last_of_a_group_meets_group_end() {
+    explore("last_of_a_group_meets_group_end", 4, || {
+        let pool = pool(settings(2, 0));
+        let (one, two) = (pool.open_group().unwrap(), pool.open_group().unwrap());
+        let (a, b) = (Engine::new(&pool, one), Engine::new(&pool, two));
+        let (loan, other_loan) = (a.acquire().lent(), b.acquire().lent());
+        pool.end_group(&a, one);
+        let first = spawn(a, move |a| a.release(loan));
+        pool.end_group(&b, two);
+        b.release(other_loan);
+        end(vec![(first.join().unwrap().0, End::Nothing), (b, End::Nothing)]);
         assert_eq!(pool.stats().closes, 2);
     });
 }
@@ -113,7 +129,7 @@ fn number_is_reused() {
         let c = Engine::new(&pool, next);
         let asleep = c.cycle();
         let (b, ()) = other.join().unwrap();
-        end(vec![(a, None), (b, None), (c, asleep)]);
+        end(vec![(a, End::Nothing), (b, End::Nothing), (c, asleep)]);
         let stats = pool.stats();
         assert_eq!((stats.connects, stats.closes, stats.idle), (2, 1, 1));
     });
@@ -133,8 +149,40 @@ fn group_end_meets_discard() {
             let other = spawn(b, move |b| b.discard(loan));
             pool.end_group(&a, group);
             a.close_all();
-            end(vec![(a, None), (other.join().unwrap().0, None), (c, Some(second)), (d, Some(first))]);
+            end(vec![
+                (a, End::Nothing),
+                (other.join().unwrap().0, End::Nothing),
+                (c, End::Sleeps(second)),
+                (d, End::Sleeps(first)),
+            ]);
             assert_eq!(pool.open_group(), Some(group));
+        });
+    }
+}
+
+/// A waiter re-arms while its connect, made elsewhere, ends, and a borrower of another group takes whatever lies there: a connect that ends before
+/// its waiter re-armed must have decided, or nobody would ever open another one for that waiter.
+#[test]
+fn rearm_meets_create_and_retire() {
+    for broken in [false, true] {
+        explore("rearm_meets_create_and_retire", 2, move || {
+            let pool = pool(settings(1, 0));
+            let group = pool.open_group().unwrap();
+            let [a, c] = [(); 2].map(|()| Engine::new(&pool, 0));
+            let b = Engine::new(&pool, group);
+            let loan = a.acquire().lent();
+            let ticket = b.acquire().sleeps().ticket;
+            a.discard(loan);
+            let Polled::Create(hand) = pool.poll(&b, ticket, 0, 0, false) else {
+                panic!("the place of a lost connection goes to the waiter");
+            };
+            a.wakes.borrow_mut().clear();
+            c.broken.set(broken);
+            let connector = spawn(c, move |c| c.connect_for(hand, Some(ticket)));
+            let waiter = spawn(b, move |b| b.rearm(ticket));
+            let mine = a.cycle();
+            let (c, ()) = connector.join().unwrap();
+            end(vec![(a, mine), waiter.join().unwrap(), (c, End::Nothing)]);
         });
     }
 }

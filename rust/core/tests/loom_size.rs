@@ -2,13 +2,13 @@
 #![cfg(loom)]
 #![allow(missing_docs, reason = "a test")]
 
-mod support;
 #[path = "support/explore.rs"]
 mod explore_;
+mod support;
 
 use explore_::{end, explore, spawn, BOUNDS};
 use poolhouse_core::Settings;
-use support::{pool, settings, Engine};
+use support::{pool, settings, End, Engine};
 
 /// The capacity grows while a borrower is on its way into the queue.
 #[test]
@@ -18,14 +18,13 @@ fn grow_meets_enqueue() {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
             let loan = a.acquire().lent();
-            let other = spawn(b, Engine::cycle);
+            let other = spawn(b, Engine::acquire);
             pool.resize(&a, 2, 0);
-            let (b, asleep) = other.join().unwrap();
+            let (b, comer) = other.join().unwrap();
             // Whoever sleeps is on the way to the new place, not to this loan.
-            let asleep = support::settle(&[&a, &b], asleep.map(|sleeper| (1, sleeper)).into_iter().collect());
-            assert!(asleep.is_empty(), "{asleep:?}");
+            support::settle_all(&[&a, &b], vec![(1, comer)]);
             a.release(loan);
-            end(vec![(a, None), (b, None)]);
+            end(vec![(a, End::Nothing), (b, End::Nothing)]);
         });
     }
 }
@@ -33,7 +32,7 @@ fn grow_meets_enqueue() {
 /// The capacity shrinks while a connection comes back: none stays beyond it, and the bit goes when the excess is gone.
 #[test]
 fn shrink_meets_return() {
-    explore("shrink_meets_return", 5, || {
+    explore("shrink_meets_return", 4, || {
         let pool = pool(settings(2, 0));
         let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
         let (one, two) = (a.acquire().lent(), a.acquire().lent());
@@ -42,7 +41,7 @@ fn shrink_meets_return() {
         pool.resize(&a, 1, 0);
         a.close_all();
         let (b, ()) = other.join().unwrap();
-        end(vec![(a, None), (b, None)]);
+        end(vec![(a, End::Nothing), (b, End::Nothing)]);
         assert_eq!(pool.stats().idle, 1);
     });
 }
@@ -58,7 +57,7 @@ fn shrink_meets_two_returns() {
         let third = spawn(c, move |c| c.release(two));
         pool.resize(&a, 1, 0);
         a.close_all();
-        end(vec![(a, None), (second.join().unwrap().0, None), (third.join().unwrap().0, None)]);
+        end(vec![(a, End::Nothing), (second.join().unwrap().0, End::Nothing), (third.join().unwrap().0, End::Nothing)]);
         assert_eq!(pool.stats().idle, 1);
     });
 }
@@ -75,9 +74,9 @@ fn shrink_meets_discard() {
         pool.resize(&a, 1, 0);
         a.close_all();
         let (b, ()) = other.join().unwrap();
-        let asleep = support::settle(&[&a, &b, &c], vec![(2, sleeper)]);
+        let asleep = support::settle(&[&a, &b, &c], vec![(2, End::Sleeps(sleeper))]);
         a.release(one);
-        support::settle_all(&[&a, &b, &c], asleep.into_iter().map(|(_, sleeper)| (2, sleeper)).collect());
+        support::settle_all(&[&a, &b, &c], asleep);
         let stats = pool.stats();
         assert!(stats.idle <= 1, "{stats:?}");
     });
@@ -99,7 +98,7 @@ fn shrink_meets_growth() {
         let (b, ()) = other.join().unwrap();
         a.release(one);
         a.release(two);
-        end(vec![(a, None), (b, None)]);
+        end(vec![(a, End::Nothing), (b, End::Nothing)]);
     });
 }
 
@@ -115,7 +114,7 @@ fn keep_less_meets_return() {
         pool.resize(&a, 1, 1);
         a.close_all();
         let (b, ()) = other.join().unwrap();
-        end(vec![(a, None), (b, None)]);
+        end(vec![(a, End::Nothing), (b, End::Nothing)]);
         assert_eq!(pool.stats().idle, 1);
     });
 }
@@ -130,7 +129,7 @@ fn overflow_meets_overflow() {
         let other = spawn(b, move |b| b.release(two));
         a.release(one);
         let (b, ()) = other.join().unwrap();
-        end(vec![(a, None), (b, None)]);
+        end(vec![(a, End::Nothing), (b, End::Nothing)]);
         assert_eq!(pool.stats().idle, 1);
     });
 }
@@ -139,13 +138,13 @@ fn overflow_meets_overflow() {
 #[test]
 fn overflow_meets_enqueue() {
     for fair_after in BOUNDS {
-        explore("overflow_meets_enqueue", 3, move || {
+        explore("overflow_meets_enqueue", 2, move || {
             let pool = pool(Settings { fair_after, ..settings(0, 1) });
             let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
             let loan = a.acquire().lent();
-            let other = spawn(b, Engine::cycle);
+            let other = spawn(b, Engine::acquire);
             a.release(loan);
-            end(vec![(a, None), other.join().unwrap()]);
+            end(vec![(a, End::Nothing), other.join().unwrap()]);
         });
     }
 }
@@ -159,10 +158,10 @@ fn resume_meets_enqueue() {
             let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
             let loan = a.acquire().lent();
             pool.suspend();
-            let comer = spawn(b, Engine::cycle);
+            let comer = spawn(b, Engine::acquire);
             let resumer = spawn(c, |c| c.pool.resume(c));
             a.release(loan);
-            end(vec![(a, None), comer.join().unwrap(), (resumer.join().unwrap().0, None)]);
+            end(vec![(a, End::Nothing), comer.join().unwrap(), (resumer.join().unwrap().0, End::Nothing)]);
         });
     }
 }
@@ -181,7 +180,7 @@ fn suspend_meets_return() {
                 c.pool.resume(c);
             });
             a.release(loan);
-            end(vec![(a, None), (b, Some(sleeper)), (other.join().unwrap().0, None)]);
+            end(vec![(a, End::Nothing), (b, End::Sleeps(sleeper)), (other.join().unwrap().0, End::Nothing)]);
         });
     }
 }
@@ -205,19 +204,16 @@ fn due_meets_free_place() {
                 (Some(hand), b.acquire().sleeps())
             };
             assert!(sleeper.due.is_some());
-            let waiter = spawn(b, |b| {
-                let end = b.poll(sleeper, true);
-                b.finish(end)
-            });
+            let waiter = spawn(b, |b| b.poll(sleeper, true));
             match other {
                 Some(hand) => {
                     c.broken.set(true);
                     c.connect_for(hand, None);
-                    end(vec![(a, None), waiter.join().unwrap(), (c, None)]);
+                    end(vec![(a, End::Nothing), waiter.join().unwrap(), (c, End::Nothing)]);
                 }
                 None => {
                     a.discard(loan);
-                    end(vec![(a, None), waiter.join().unwrap(), (c, None)]);
+                    end(vec![(a, End::Nothing), waiter.join().unwrap(), (c, End::Nothing)]);
                 }
             }
         });
@@ -228,14 +224,14 @@ fn due_meets_free_place() {
 #[test]
 fn detach_meets_enqueue() {
     for fair_after in BOUNDS {
-        explore("detach_meets_enqueue", 3, move || {
+        explore("detach_meets_enqueue", 2, move || {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
             let loan = a.acquire().lent();
-            let other = spawn(b, Engine::cycle);
+            let other = spawn(b, Engine::acquire);
             pool.data(loan.slot).leave();
             pool.detach(&a, loan, 0).unwrap();
-            end(vec![(a, None), other.join().unwrap()]);
+            end(vec![(a, End::Nothing), other.join().unwrap()]);
         });
     }
 }
@@ -244,16 +240,16 @@ fn detach_meets_enqueue() {
 #[test]
 fn replace_meets_enqueue() {
     for fair_after in BOUNDS {
-        explore("replace_meets_enqueue", 3, move || {
+        explore("replace_meets_enqueue", 2, move || {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
             let loan = a.acquire().lent();
-            let other = spawn(b, Engine::cycle);
+            let other = spawn(b, Engine::acquire);
             pool.data(loan.slot).leave();
             let hand = pool.replace(loan, true).unwrap();
             a.broken.set(true);
             a.connect_for(hand, None);
-            end(vec![(a, None), other.join().unwrap()]);
+            end(vec![(a, End::Nothing), other.join().unwrap()]);
         });
     }
 }

@@ -2,13 +2,13 @@
 #![cfg(loom)]
 #![allow(missing_docs, reason = "a test")]
 
-mod support;
 #[path = "support/explore.rs"]
 mod explore_;
+mod support;
 
 use explore_::{end, explore, spawn, BOUNDS};
 use poolhouse_core::{Polled, Settings};
-use support::{pool, settings, Engine};
+use support::{pool, settings, End, Engine};
 
 /// A return meets the end of its waiter's time: the late grant is kept, or nothing was granted.
 #[test]
@@ -19,9 +19,9 @@ fn grant_meets_time_out() {
             let (a, b) = (Engine::new(&pool, 0), Engine::new(&pool, 0));
             let loan = a.acquire().lent();
             let sleeper = b.acquire().sleeps();
-            let other = spawn(b, |b| b.finish(b.leave(sleeper)));
+            let other = spawn(b, |b| b.leave(sleeper));
             a.release(loan);
-            end(vec![(a, None), other.join().unwrap()]);
+            end(vec![(a, End::Nothing), other.join().unwrap()]);
             assert_eq!(pool.stats().idle, 1);
         });
     }
@@ -40,7 +40,7 @@ fn grant_meets_cancel() {
             let other = spawn(b, |b| b.cancel(first));
             a.release(loan);
             let (b, ()) = other.join().unwrap();
-            end(vec![(a, None), (b, None), (c, Some(second))]);
+            end(vec![(a, End::Nothing), (b, End::Nothing), (c, End::Sleeps(second))]);
         });
     }
 }
@@ -55,10 +55,10 @@ fn grant_meets_cancel_and_enqueue() {
             let loan = a.acquire().lent();
             let first = b.acquire().sleeps();
             let leaver = spawn(b, |b| b.cancel(first));
-            let comer = spawn(c, Engine::cycle);
+            let comer = spawn(c, Engine::acquire);
             a.release(loan);
             let (b, ()) = leaver.join().unwrap();
-            end(vec![(a, None), (b, None), comer.join().unwrap()]);
+            end(vec![(a, End::Nothing), (b, End::Nothing), comer.join().unwrap()]);
         });
     }
 }
@@ -76,7 +76,13 @@ fn two_grants_meet_cancel() {
             let leaver = spawn(c, |c| c.cancel(first));
             a.release(one);
             let ((b, ()), (c, ())) = (other.join().unwrap(), leaver.join().unwrap());
-            end(vec![(a, None), (b, None), (c, None), (d, Some(second)), (e, Some(third))]);
+            end(vec![
+                (a, End::Nothing),
+                (b, End::Nothing),
+                (c, End::Nothing),
+                (d, End::Sleeps(second)),
+                (e, End::Sleeps(third)),
+            ]);
         });
     }
 }
@@ -93,7 +99,7 @@ fn nudge_meets_grant() {
         let other = spawn(b, move |b| b.release(two));
         a.release(one);
         let (b, ()) = other.join().unwrap();
-        end(vec![(a, None), (b, None), (c, Some(first)), (d, Some(second))]);
+        end(vec![(a, End::Nothing), (b, End::Nothing), (c, End::Sleeps(first)), (d, End::Sleeps(second))]);
     });
 }
 
@@ -107,12 +113,9 @@ fn nudge_meets_poll() {
         let (first, second) = (b.acquire().sleeps(), c.acquire().sleeps());
         a.release(loan);
         a.wakes.borrow_mut().clear();
-        let other = spawn(b, |b| {
-            let end = b.poll(first, false);
-            b.finish(end)
-        });
+        let other = spawn(b, |b| b.poll(first, false));
         let barger = a.cycle();
-        end(vec![(a, barger), other.join().unwrap(), (c, Some(second))]);
+        end(vec![(a, barger), other.join().unwrap(), (c, End::Sleeps(second))]);
     });
 }
 
@@ -131,7 +134,7 @@ fn close_meets_grant() {
             });
             a.release(loan);
             let (c, ()) = closer.join().unwrap();
-            end(vec![(a, None), (b, Some(sleeper)), (c, None)]);
+            end(vec![(a, End::Nothing), (b, End::Sleeps(sleeper)), (c, End::Nothing)]);
             assert_eq!(pool.stats().closes, 1);
         });
     }
@@ -141,18 +144,18 @@ fn close_meets_grant() {
 #[test]
 fn close_meets_enqueue() {
     for fair_after in BOUNDS {
-        explore("close_meets_enqueue", 3, move || {
+        explore("close_meets_enqueue", 2, move || {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
             let loan = a.acquire().lent();
-            let comer = spawn(b, Engine::cycle);
+            let comer = spawn(b, Engine::acquire);
             let closer = spawn(c, |c| {
                 c.pool.close(c);
                 c.close_all();
             });
             a.release(loan);
             let (c, ()) = closer.join().unwrap();
-            end(vec![(a, None), comer.join().unwrap(), (c, None)]);
+            end(vec![(a, End::Nothing), comer.join().unwrap(), (c, End::Nothing)]);
         });
     }
 }
@@ -161,7 +164,7 @@ fn close_meets_enqueue() {
 #[test]
 fn cancel_meets_cancel() {
     for fair_after in BOUNDS {
-        explore("cancel_meets_cancel", 3, move || {
+        explore("cancel_meets_cancel", 2, move || {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
             let loan = a.acquire().lent();
@@ -171,7 +174,7 @@ fn cancel_meets_cancel() {
             a.release(loan);
             let ((b, one), (c, two)) = (other.join().unwrap(), third.join().unwrap());
             assert!(one != two, "{one} {two}");
-            end(vec![(a, None), (b, None), (c, None)]);
+            end(vec![(a, End::Nothing), (b, End::Nothing), (c, End::Nothing)]);
             assert_eq!(pool.stats().idle, 1);
         });
     }
@@ -181,14 +184,14 @@ fn cancel_meets_cancel() {
 #[test]
 fn failed_create_meets_enqueue() {
     for fair_after in BOUNDS {
-        explore("failed_create_meets_enqueue", 4, move || {
+        explore("failed_create_meets_enqueue", 3, move || {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
             let hand = a.permit();
-            let other = spawn(b, Engine::cycle);
+            let other = spawn(b, Engine::acquire);
             a.broken.set(true);
             a.connect_for(hand, None);
-            end(vec![(a, None), other.join().unwrap()]);
+            end(vec![(a, End::Nothing), other.join().unwrap()]);
         });
     }
 }
@@ -207,7 +210,7 @@ fn create_by_name_meets_return() {
             let connector = spawn(c, move |c| c.connect_for(hand, Some(ticket)));
             a.release(loan);
             let (c, ()) = connector.join().unwrap();
-            end(vec![(a, None), (b, Some(sleeper)), (c, None)]);
+            end(vec![(a, End::Nothing), (b, End::Sleeps(sleeper)), (c, End::Nothing)]);
             assert_eq!(pool.stats().idle, 2);
         });
     }
@@ -222,11 +225,12 @@ fn enlist_meets_return() {
             let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
             let loan = a.acquire().lent();
             let hand = b.permit();
-            let other = spawn(b, |b| b.finish(b.enlist()));
+            let other = spawn(b, |b| b.enlist());
             a.release(loan);
-            let (b, asleep) = other.join().unwrap();
-            b.connect_for(hand, asleep.as_ref().map(|sleeper| sleeper.ticket));
-            end(vec![(a, None), (b, asleep)]);
+            let (b, enlisted) = other.join().unwrap();
+            let ticket = if let End::Sleeps(sleeper) = &enlisted { Some(sleeper.ticket) } else { None };
+            b.connect_for(hand, ticket);
+            end(vec![(a, End::Nothing), (b, enlisted)]);
         });
     }
 }
@@ -248,13 +252,10 @@ fn rearm_meets_create() {
             let ticket = sleeper.ticket;
             c.broken.set(broken);
             let connector = spawn(c, move |c| c.connect_for(hand, Some(ticket)));
-            let waiter = spawn(b, move |b| {
-                let end = b.rearm(ticket);
-                b.finish(end)
-            });
+            let waiter = spawn(b, move |b| b.rearm(ticket));
             a.release(one);
             let (c, ()) = connector.join().unwrap();
-            end(vec![(a, None), waiter.join().unwrap(), (c, None)]);
+            end(vec![(a, End::Nothing), waiter.join().unwrap(), (c, End::Nothing)]);
         });
     }
 }
@@ -263,7 +264,7 @@ fn rearm_meets_create() {
 #[test]
 fn failed_create_by_name_meets_enqueue() {
     for fair_after in BOUNDS {
-        explore("failed_create_by_name_meets_enqueue", 3, move || {
+        explore("failed_create_by_name_meets_enqueue", 2, move || {
             let pool = pool(Settings { fair_after, ..settings(1, 0) });
             let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
             let hand = a.permit();
@@ -273,7 +274,7 @@ fn failed_create_by_name_meets_enqueue() {
             let connector = spawn(c, move |c| c.connect_for(hand, Some(ticket)));
             let comer = b.cycle();
             let (c, ()) = connector.join().unwrap();
-            end(vec![(a, Some(sleeper)), (b, comer), (c, None)]);
+            end(vec![(a, End::Sleeps(sleeper)), (b, comer), (c, End::Nothing)]);
         });
     }
 }

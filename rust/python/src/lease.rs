@@ -14,7 +14,7 @@
 use crate::awaitable::{done, thrown};
 use crate::caller::{self, Place};
 use crate::errors::Kind;
-use crate::pool::{Now, Pool};
+use crate::pool::{Ended, Now, Pool};
 use crate::shared::{guarded, FORKS};
 use crate::tokens::Grant;
 use poolhouse_core::Loan;
@@ -117,7 +117,7 @@ impl Lease {
         // SAFETY: ENTERING, so nobody else writes, and nobody reads before the store.
         unsafe { *self.body.get() = Some(Body { loan, connection }) };
         self.state.store(ACTIVE, Ordering::Release);
-        self.pool.get().note_holder(py, loan, self.place())
+        self.pool.get().note_place(py, loan, self.place())
     }
 
     /// Note where the borrower is. Only between `begin` and ACTIVE.
@@ -163,7 +163,9 @@ impl Lease {
     /// `Ok(false)`: it was given back before.
     pub(crate) fn give_back(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>, keep: bool) -> PyResult<bool> {
         if self.forks != FORKS.load(Ordering::Relaxed) {
-            return Err(Kind::Pool.error(py, "this lease was taken before the process forked; it stays with the parent"));
+            return Err(
+                Kind::Pool.error(py, "this lease was taken before the process forked; it stays with the parent")
+            );
         }
         if !self.end() {
             return match self.state.load(Ordering::Acquire) {
@@ -174,7 +176,8 @@ impl Lease {
         // SAFETY: was ACTIVE, see `body`.
         if let Some(body) = unsafe { (*self.body.get()).as_ref() } {
             let raw = self.raw.load(Ordering::Relaxed);
-            self.pool.get().take_back(&self.pool, py, body.loan, &body.connection, error, keep, raw)?;
+            let ended = Ended { loan: body.loan, connection: &body.connection, error, keep, raw };
+            self.pool.get().take_back(&self.pool, py, ended)?;
         }
         Ok(true)
     }
@@ -323,12 +326,16 @@ impl Lease {
     }
 
     /// The end of the await: the lease is its value.
-    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        Err(PyStopIteration::new_err(slf.clone().unbind()))
+    fn __next__(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
+        // None becomes a null pointer, and the interpreter finds the exception that is set here: a `PyErr` made in Rust and
+        // converted would cost more than the whole borrow.
+        // SAFETY: attached, and both are valid objects.
+        unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, slf.as_ptr()) };
+        None
     }
 
     fn send(slf: &Bound<'_, Self>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        Self::__next__(slf)
+        Err(PyStopIteration::new_err(slf.clone().unbind()))
     }
 
     #[pyo3(signature = (kind, value=None, traceback=None))]
@@ -344,7 +351,7 @@ impl Lease {
     /// For the slow path of the async pool: take the loan of *grant*.
     fn _fill(&self, py: Python<'_>, grant: &Grant) -> PyResult<()> {
         self.begin(py)?;
-        match self.pool.get().redeem(py, grant) {
+        match self.pool.get().redeem(py, &self.pool, grant) {
             Ok((loan, connection)) => self.fill(py, loan, connection),
             Err(error) => {
                 self.undo();
@@ -414,19 +421,19 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        Python::attach(|py| {
-            let ours = self.forks == FORKS.load(Ordering::Relaxed);
-            let left = *self.state.get_mut() == ACTIVE;
-            if left && ours {
-                self.abandoned(py);
-            }
-            let body = self.body.get_mut().take();
-            if left && !ours {
-                // The parent's connection: not even its reference is dropped here, since its end might reach the socket.
-                std::mem::forget(body);
-            }
-            std::mem::replace(self.place.get_mut(), Place::NOWHERE).drop(py);
-        });
+        // SAFETY: a lease is dropped by its deallocator only, or by us before Python has seen it; both while attached.
+        let py = unsafe { Python::assume_attached() };
+        let ours = self.forks == FORKS.load(Ordering::Relaxed);
+        let left = *self.state.get_mut() == ACTIVE;
+        if left && ours {
+            self.abandoned(py);
+        }
+        let body = self.body.get_mut().take();
+        if left && !ours {
+            // The parent's connection: not even its reference is dropped here, since its end might reach the socket.
+            std::mem::forget(body);
+        }
+        std::mem::replace(self.place.get_mut(), Place::NOWHERE).drop(py);
     }
 }
 

@@ -10,22 +10,23 @@ use crate::clock;
 use crate::errors::Kind;
 use crate::lease::Lease;
 use crate::running::{current_task, running_loop};
-use crate::shared::{lane, no_connection, thread_ident, Shared, FORKS};
-use crate::tokens::{acquired, wish, Grant};
-use poolhouse_core::{Group, Loan, Settings, Vet};
+use crate::shared::{guarded, lane, no_connection, thread_ident, Shared, FORKS};
+use crate::tokens::{acquired, wish, Grant, Permit};
+use poolhouse_core::{Acquired, Group, Loan, Settings, Vet};
 use pyo3::exceptions::{PyException, PyRuntimeError, PyTypeError};
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::PyTraverseError;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The sync side's owner group.
 const SYNC: Group = 0;
+/// A loan shorter than this (ns) costs less than waking a thread.
+const BRIEF: u64 = 50_000;
 /// Event loops whose group is found without asking Python.
 const LOOPS: usize = 8;
 
@@ -41,6 +42,10 @@ struct Hooks {
     judge: Option<Py<PyAny>>,
     /// A borrower who took the raw object gets the connection replaced.
     raw_taints: bool,
+    /// Called by each borrow; what it returns is kept with the loan (leak detection).
+    trace: Option<Py<PyAny>>,
+    /// Python has a word at each borrow.
+    checkout: bool,
 }
 
 /// What the uncontended borrow came to.
@@ -50,12 +55,24 @@ pub(crate) enum Now {
     Slow(Option<Grant>),
 }
 
+/// A loan that its lease has just ended.
+pub(crate) struct Ended<'a, 'py> {
+    pub(crate) loan: Loan,
+    pub(crate) connection: &'a Py<PyAny>,
+    /// What ended the borrower's block.
+    pub(crate) error: Option<&'a Bound<'py, PyAny>>,
+    /// False: the connection must not be lent again.
+    pub(crate) keep: bool,
+    /// The borrower took the driver's raw object.
+    pub(crate) raw: bool,
+}
+
 /// See the module.
 #[pyclass(subclass, frozen, module = "poolhouse._core")]
 pub(crate) struct Pool {
     /// From `Arc::into_raw`; null until `_open`.
     shared: AtomicPtr<Shared>,
-    hooks: PyOnceLock<Hooks>,
+    hooks: OnceLock<Hooks>,
     is_async: AtomicBool,
     /// Whether this face shows the connections to the garbage collector: one face for each state.
     is_primary: AtomicBool,
@@ -83,19 +100,20 @@ impl Pool {
         self.shared.swap(Arc::into_raw(shared).cast_mut(), Ordering::AcqRel)
     }
 
-    /// The owner group of whoever asks.
+    /// The owner group of whoever asks, and the address of the task that it is (0: a thread).
     #[inline(always)]
-    fn group(&self, py: Python<'_>, slf: &Py<Pool>) -> PyResult<Group> {
+    fn borrower(&self, py: Python<'_>, slf: &Py<Pool>) -> PyResult<(Group, u64)> {
         if !self.is_async() {
-            return Ok(SYNC);
+            return Ok((SYNC, 0));
         }
         let running = running_loop(py)?;
+        let task = current_task(py, &running)?;
         let address = running.as_ptr() as u64 >> 4;
         let known = self.loops[address as usize % LOOPS].load(Ordering::Relaxed);
         if known >> 13 == address {
-            return Ok((known & 0x1fff) as Group);
+            return Ok(((known & 0x1fff) as Group, task));
         }
-        self.enter_loop(py, slf, running, address)
+        Ok((self.enter_loop(py, slf, running, address)?, task))
     }
 
     #[cold]
@@ -113,16 +131,36 @@ impl Pool {
     #[inline(always)]
     pub(crate) fn borrow_now(&self, py: Python<'_>, slf: &Py<Pool>) -> PyResult<Now> {
         let shared = self.shared()?;
-        let group = self.group(py, slf)?;
-        let Some((loan, vet)) = shared.core.try_acquire(group, lane(thread_ident()), clock::coarse()) else {
-            return Ok(Now::Slow(None));
+        let (group, task) = self.borrower(py, slf)?;
+        let thread = thread_ident();
+        let found = match shared.core.try_acquire(group, lane(thread), clock::coarse()) {
+            Some(found) => found,
+            None => match self.claim_among_waiters(py, shared, group) {
+                Some(found) => found,
+                None => return Ok(Now::Slow(None)),
+            },
         };
-        if vet != Vet::Fresh {
+        let (loan, vet) = found;
+        shared.core.data(loan.slot).note_holder(thread, task);
+        if vet != Vet::Fresh || self.hooks.get().is_some_and(|hooks| hooks.checkout) {
             return Ok(Now::Slow(Some(Grant::new(shared.arc(), loan, vet))));
         }
         match shared.connection(loan.slot) {
             Some(connection) => Ok(Now::Lent(loan, connection.clone_ref(py))),
             None => Err(no_connection()),
+        }
+    }
+
+    /// An idle connection while others wait: a newcomer may take it as long as none of them has waited past the bound.
+    #[inline(never)]
+    fn claim_among_waiters(&self, py: Python<'_>, shared: &Shared, group: Group) -> Option<(Loan, Vet)> {
+        if shared.core.is_quiet() {
+            return None;
+        }
+        match shared.core.acquire(&shared.host(py), wish(group, false, false)) {
+            Acquired::Lent(loan, vet) => Some((loan, vet)),
+            // Closed, or nothing to be had: the whole way finds that again, and says it.
+            _ => None,
         }
     }
 
@@ -137,19 +175,29 @@ impl Pool {
     ) -> PyResult<(Loan, Py<PyAny>)> {
         let grant = slf.bind(py).call_method1(intern!(py, "_acquire"), (optional(timeout), first))?;
         let grant = grant.cast_into::<Grant>()?;
-        self.redeem(py, grant.get())
+        self.redeem(py, slf, grant.get())
     }
 
     /// The loan and the connection of a grant.
-    pub(crate) fn redeem(&self, py: Python<'_>, grant: &Grant) -> PyResult<(Loan, Py<PyAny>)> {
+    pub(crate) fn redeem(&self, py: Python<'_>, slf: &Py<Pool>, grant: &Grant) -> PyResult<(Loan, Py<PyAny>)> {
         let connection = grant.connection(py)?;
-        Ok((grant.claim(py)?, connection))
+        let loan = grant.claim(py)?;
+        let (_, task) = self.borrower(py, slf)?;
+        self.shared()?.core.data(loan.slot).note_holder(thread_ident(), task);
+        Ok((loan, connection))
     }
 
+    /// Note where the loan began; who borrows was noted when it was claimed.
     #[inline(always)]
-    pub(crate) fn note_holder(&self, py: Python<'_>, loan: Loan, place: &Place) -> PyResult<()> {
-        let task = if self.is_async() { current_task(py)? } else { 0 };
-        self.shared()?.core.data(loan.slot).note_holder(thread_ident(), task, place);
+    pub(crate) fn note_place(&self, py: Python<'_>, loan: Loan, place: &Place) -> PyResult<()> {
+        let data = self.shared()?.core.data(loan.slot);
+        data.note_place(place);
+        if let Some(trace) = self.hooks.get().and_then(|hooks| hooks.trace.as_ref()) {
+            guarded(py, |py| {
+                data.set_trace(py, Some(trace.call0(py)?));
+                Ok(())
+            });
+        }
         if VERBOSE.load(Ordering::Relaxed) {
             crate::verbose::log(py, "lent", self.shared()?, loan);
         }
@@ -160,25 +208,17 @@ impl Pool {
     ///
     /// The slot is safe in any case; what is raised is only what must not be swallowed (a KeyboardInterrupt in a hook).
     #[inline(always)]
-    pub(crate) fn take_back(
-        &self,
-        slf: &Py<Pool>,
-        py: Python<'_>,
-        loan: Loan,
-        connection: &Py<PyAny>,
-        error: Option<&Bound<'_, PyAny>>,
-        keep: bool,
-        raw: bool,
-    ) -> PyResult<()> {
+    pub(crate) fn take_back(&self, slf: &Py<Pool>, py: Python<'_>, ended: Ended<'_, '_>) -> PyResult<()> {
+        let Ended { loan, connection, error, keep, raw } = ended;
         let shared = self.shared()?;
         let data = shared.core.data(loan.slot);
         let mut verdict = Verdict { sound: keep, suspect: false, raised: None };
-        if let Some(hooks) = self.hooks.get(py) {
+        if let Some(hooks) = self.hooks.get() {
             if hooks.reset.is_some() || hooks.judge.is_some() || hooks.raw_taints {
                 verdict.ask(py, slf, hooks, connection, error, raw);
             }
         }
-        data.forget_holder();
+        data.forget_holder(py);
         let host = shared.host(py);
         if VERBOSE.load(Ordering::Relaxed) {
             crate::verbose::log(py, if verdict.sound { "returned" } else { "discarded" }, shared, loan);
@@ -201,7 +241,7 @@ impl Pool {
         let place = caller::here(py);
         // The lease first: from here on it undoes whatever fails.
         let lease = Bound::new(py, Lease::active(slf.clone().unbind(), loan, connection, place))?;
-        slf.get().note_holder(py, loan, lease.get().place())?;
+        slf.get().note_place(py, loan, lease.get().place())?;
         Ok(lease)
     }
 
@@ -299,7 +339,7 @@ impl Pool {
     fn create(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Pool {
             shared: AtomicPtr::new(ptr::null_mut()),
-            hooks: PyOnceLock::new(),
+            hooks: OnceLock::new(),
             is_async: AtomicBool::new(false),
             is_primary: AtomicBool::new(true),
             loops: Default::default(),
@@ -308,7 +348,7 @@ impl Pool {
 
     /// Make the state. Times in seconds, None for "none".
     #[pyo3(signature = (*, pool_size, max_overflow, fair_after, lifetime, check_bypass, max_idle, lifo, linger, hold_back,
-                        max_waiting, seed))]
+                        max_waiting, seed, strict=false))]
     #[allow(clippy::too_many_arguments)]
     fn _open(
         &self,
@@ -323,15 +363,18 @@ impl Pool {
         hold_back: bool,
         max_waiting: Option<u32>,
         seed: u64,
+        strict: bool,
     ) -> PyResult<()> {
         let settings = Settings {
             pool_size,
             max_overflow,
             fair_after: clock::nanoseconds(fair_after),
+            brief: BRIEF,
             lifetime: lifetime.map(clock::nanoseconds),
             check_bypass: check_bypass.map(clock::nanoseconds),
             max_idle: max_idle.map(clock::nanoseconds),
             lifo,
+            strict,
             linger,
             hold_back,
             max_waiting,
@@ -352,14 +395,24 @@ impl Pool {
     }
 
     /// Say what the connector wants to be asked, and on which side the borrowers are.
-    fn _hook(&self, py: Python<'_>, is_async: bool, reset: Option<Py<PyAny>>, judge: Option<Py<PyAny>>, raw_taints: bool) {
+    #[pyo3(signature = (is_async, reset, judge, raw_taints, trace=None, checkout=false))]
+    fn _hook(
+        &self,
+        is_async: bool,
+        reset: Option<Py<PyAny>>,
+        judge: Option<Py<PyAny>>,
+        raw_taints: bool,
+        trace: Option<Py<PyAny>>,
+        checkout: bool,
+    ) {
         self.is_async.store(is_async, Ordering::Relaxed);
-        let _ = self.hooks.set(py, Hooks { reset, judge, raw_taints });
+        let _ = self.hooks.set(Hooks { reset, judge, raw_taints, trace, checkout });
     }
 
     /// In a forked child: an empty state with the same settings. The old one is left as it is, for ever.
     fn _renew(&self) -> PyResult<()> {
         let mut settings = self.shared()?.core.settings().clone();
+        (settings.pool_size, settings.max_overflow) = self.shared()?.core.sizes();
         // No lease of the parent can match a slot of the child.
         settings.generation += 1 << 40;
         let _inherited = self.replace_shared(Arc::new(Shared::new(poolhouse_core::Pool::new(settings))));
@@ -383,9 +436,10 @@ impl Pool {
     fn get<'py>(slf: &Bound<'py, Self>, timeout: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
+        let seconds = Self::timeout(slf, timeout)?;
         match this.borrow_now(py, slf.as_unbound())? {
             Now::Lent(loan, connection) => Ok(Self::lease(slf, loan, connection)?.into_any()),
-            Now::Slow(first) => Self::get_slowly(slf, timeout, first),
+            Now::Slow(first) => Self::get_slowly(slf, seconds, first),
         }
     }
 
@@ -417,7 +471,7 @@ impl Pool {
                 if grant.is_none() {
                     return Ok(None);
                 }
-                let (loan, connection) = slf.get().redeem(py, grant.cast::<Grant>()?.get())?;
+                let (loan, connection) = slf.get().redeem(py, slf.as_unbound(), grant.cast::<Grant>()?.get())?;
                 Ok(Some(Self::lease(slf, loan, connection)?.into_any()))
             }
         }
@@ -435,11 +489,18 @@ impl Pool {
 
     // What the slow path in Python is made of.
 
+    /// A permit ahead of need: a free place for one more connection of *group*, or None. Its connection goes to whoever waits, else to
+    /// the idle ones.
+    fn _permit(&self, py: Python<'_>, group: Group) -> PyResult<Option<Py<Permit>>> {
+        let shared = self.shared()?;
+        shared.core.grow(group).map(|hand| Py::new(py, Permit::new(shared.arc(), hand))).transpose()
+    }
+
     /// Claim or queue, on the whole way: a token, or None.
     fn _start(slf: &Bound<'_, Self>, wait: bool, create: bool) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         let this = slf.get();
-        let group = this.group(py, slf.as_unbound())?;
+        let (group, _) = this.borrower(py, slf.as_unbound())?;
         let shared = this.shared()?;
         acquired(py, shared, shared.core.acquire(&shared.host(py), wish(group, wait, create)))
     }
@@ -518,12 +579,22 @@ impl Pool {
         crate::report::numbers(py, self.shared()?)
     }
 
+    /// The connections that are out: (slot, connection, side), for an engine that must end them.
+    fn _lent(&self, py: Python<'_>) -> PyResult<Vec<crate::report::Lent>> {
+        Ok(crate::report::lent(py, self.shared()?))
+    }
+
     /// A row for each loan: (slot, thread, task, since, file, line).
     fn _holders(&self, py: Python<'_>) -> PyResult<Vec<crate::report::Holder>> {
         Ok(crate::report::holders(py, self.shared()?))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Some(hooks) = self.hooks.get() {
+            for hook in [&hooks.reset, &hooks.judge, &hooks.trace].into_iter().flatten() {
+                visit.call(hook)?;
+            }
+        }
         let shared = self.shared.load(Ordering::Acquire);
         if self.is_primary.load(Ordering::Relaxed) && !shared.is_null() {
             // SAFETY: as in `shared`.
@@ -535,14 +606,9 @@ impl Pool {
 
 impl Pool {
     #[cold]
-    fn get_slowly<'py>(
-        slf: &Bound<'py, Self>,
-        timeout: Option<&Bound<'py, PyAny>>,
-        first: Option<Grant>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn get_slowly<'py>(slf: &Bound<'py, Self>, seconds: f64, first: Option<Grant>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
-        let seconds = Self::timeout(slf, timeout)?;
         if this.is_async() {
             let lease = Bound::new(py, Lease::new(slf.clone().unbind(), seconds))?;
             return Lease::enter_slowly(&lease, first);

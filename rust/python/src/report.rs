@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::atomic::Ordering;
 
-/// (slot, thread, task address, since in seconds of `time.monotonic()`, file, line).
-pub(crate) type Holder = (u32, u64, u64, f64, Option<Py<PyAny>>, i32);
+/// (slot, thread, task address, since in seconds of `time.monotonic()`, file, line, what the tracer said).
+pub(crate) type Holder = (u32, u64, u64, f64, Option<Py<PyAny>>, i32, Option<Py<PyAny>>);
 
 pub(crate) fn numbers<'py>(py: Python<'py>, shared: &Shared) -> PyResult<Bound<'py, PyDict>> {
     let stats = shared.core.stats();
@@ -55,8 +55,20 @@ pub(crate) fn holders(py: Python<'_>, shared: &Shared) -> Vec<Holder> {
         let place = caller::describe(py, code, data.instruction.load(Ordering::Relaxed));
         let (file, line) = place.map_or((None, 0), |(file, line)| (Some(file), line));
         let (thread, task) = (data.thread.load(Ordering::Relaxed), data.task.load(Ordering::Relaxed));
-        (loan.slot, thread, task, clock::seconds(loan.since), file, line)
+        (loan.slot, thread, task, clock::seconds(loan.since), file, line, data.trace(py))
     };
     // Collected before any Python runs, so that the places are those of this moment.
     shared.core.loans().collect::<Vec<_>>().into_iter().map(row).collect()
+}
+
+/// (slot, connection, side).
+pub(crate) type Lent = (u32, Py<PyAny>, Py<PyAny>);
+
+/// A row for each loan.
+pub(crate) fn lent(py: Python<'_>, shared: &Shared) -> Vec<Lent> {
+    let loans: Vec<_> = shared.core.loans().collect();
+    loans
+        .into_iter()
+        .filter_map(|loan| shared.open_of(py, loan.slot).map(|(conn, side)| (loan.slot, conn, side)))
+        .collect()
 }

@@ -12,20 +12,18 @@ static CURRENT_TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 /// The running loop of this thread, or None.
 #[inline(always)]
 pub(crate) fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    let get = GET_RUNNING_LOOP.get_or_try_init(py, || {
-        Ok::<_, PyErr>(py.import("asyncio.events")?.getattr("_get_running_loop")?.unbind())
-    })?;
+    let get = GET_RUNNING_LOOP
+        .get_or_try_init(py, || Ok::<_, PyErr>(py.import("asyncio.events")?.getattr("_get_running_loop")?.unbind()))?;
     // SAFETY: a call without arguments of a valid callable, attached; the result is owned or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyObject_CallNoArgs(get.as_ptr())) }
 }
 
-/// The address of the running task, 0 for none. An address only: to keep the task itself would keep alive what it refers to, its
+/// The address of the task that runs on *running*, 0 for none. An address only: to keep the task itself would keep alive what it refers to, its
 /// leases included, and an abandoned task could never be collected.
 #[inline(always)]
-pub(crate) fn current_task(py: Python<'_>) -> PyResult<u64> {
+pub(crate) fn current_task(py: Python<'_>, running: &Bound<'_, PyAny>) -> PyResult<u64> {
     let tasks = CURRENT_TASKS.get_or_try_init(py, || tasks_by_loop(py))?;
     if let Some(tasks) = tasks {
-        let running = running_loop(py)?;
         let task = tasks.bind(py).get_item(running)?;
         return Ok(task.map_or(0, |task| task.as_ptr() as u64));
     }

@@ -41,6 +41,8 @@ pub(crate) struct SlotData {
     /// Where it was borrowed; the lease owns the code object.
     pub(crate) code: AtomicPtr<ffi::PyObject>,
     pub(crate) instruction: AtomicI32,
+    /// What the pool's tracer said of the borrower (leak detection), owned; null without one.
+    trace: AtomicPtr<ffi::PyObject>,
 }
 
 // SAFETY: `open` is reached only through `Shared::put_open`, `take_open` and `connection`, whose callers have the slot in hand or hold
@@ -52,43 +54,100 @@ unsafe impl Send for SlotData {}
 impl SlotData {
     /// Note the holder of a loan that begins.
     #[inline(always)]
-    pub(crate) fn note_holder(&self, thread: u64, task: u64, place: &Place) {
+    pub(crate) fn note_holder(&self, thread: u64, task: u64) {
         self.thread.store(thread, Ordering::Relaxed);
         self.task.store(task, Ordering::Relaxed);
+    }
+
+    /// Note where it was taken.
+    #[inline(always)]
+    pub(crate) fn note_place(&self, place: &Place) {
         self.code.store(place.code, Ordering::Relaxed);
         self.instruction.store(place.instruction, Ordering::Relaxed);
     }
 
     /// The loan ends: the place must not be read any more, since the lease drops its code object.
     #[inline(always)]
-    pub(crate) fn forget_holder(&self) {
+    pub(crate) fn forget_holder(&self, py: Python<'_>) {
         self.code.store(ptr::null_mut(), Ordering::Relaxed);
+        if !self.trace.load(Ordering::Relaxed).is_null() {
+            self.set_trace(py, None);
+        }
+    }
+
+    #[cold]
+    pub(crate) fn set_trace(&self, py: Python<'_>, trace: Option<Py<PyAny>>) {
+        let new = trace.map_or(ptr::null_mut(), Py::into_ptr);
+        drop(owned(py, self.trace.swap(new, Ordering::AcqRel)));
+    }
+
+    /// What the tracer said.
+    pub(crate) fn trace(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        if cfg!(Py_GIL_DISABLED) {
+            // The lease might end, and drop it, while we look.
+            return None;
+        }
+        // SAFETY: the GIL keeps the holder from dropping it between the load and our new reference.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.trace.load(Ordering::Acquire)).map(Bound::unbind) }
     }
 }
 
-/// What the binding keeps for a waiter.
-#[derive(Default)]
-pub(crate) struct NodeData {
-    /// A callable that wakes the waiter, owned; null when there is none, or when somebody has taken it to call it.
-    waker: AtomicPtr<ffi::PyObject>,
-    group: AtomicU32,
+impl Drop for SlotData {
+    fn drop(&mut self) {
+        drop_owned(*self.trace.get_mut());
+    }
 }
 
+/// What the binding keeps for a waiter: how to wake it, and its group, in one word, so that whoever takes the one has the other with
+/// it: the node may be another waiter's a moment later.
+///
+/// `[47:0]` an owned pointer to a callable, `[63:48]` the group; 0 when there is none, or when somebody has taken it to call it.
+#[derive(Default)]
+pub(crate) struct NodeData(AtomicU64);
+
+/// Bits of a pointer to an object: user space ends below.
+const ADDRESS: u64 = (1 << 48) - 1;
+
 impl NodeData {
+    fn pack(waker: *mut ffi::PyObject, group: u32) -> u64 {
+        debug_assert!(waker as u64 & !ADDRESS == 0);
+        waker as u64 | u64::from(group) << 48
+    }
+
+    fn pointer(word: u64) -> *mut ffi::PyObject {
+        (word & ADDRESS) as *mut ffi::PyObject
+    }
+
     /// Set how to wake the waiter. What was there before is dropped.
-    pub(crate) fn set_waker(&self, py: Python<'_>, waker: Option<Py<PyAny>>, group: u32) {
-        self.group.store(group, Ordering::Relaxed);
-        let new = waker.map_or(ptr::null_mut(), Py::into_ptr);
-        drop(owned(py, self.waker.swap(new, Ordering::AcqRel)));
+    pub(crate) fn set_waker(&self, py: Python<'_>, waker: Py<PyAny>, group: u32) {
+        drop(owned(py, Self::pointer(self.0.swap(Self::pack(waker.into_ptr(), group), Ordering::AcqRel))));
+    }
+
+    /// Take back a waker that was set here, if nobody has called or replaced it. The caller holds a reference of its own, so the
+    /// address is of no other object.
+    pub(crate) fn withdraw(&self, py: Python<'_>, waker: *mut ffi::PyObject, group: u32) {
+        if self.0.compare_exchange(Self::pack(waker, group), 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            drop(owned(py, waker));
+        }
+    }
+
+    /// Take the waker, to call it, and the group of its waiter.
+    fn take<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyAny>, u32)> {
+        let word = self.0.swap(0, Ordering::AcqRel);
+        owned(py, Self::pointer(word)).map(|waker| (waker, (word >> 48) as u32))
     }
 }
 
 impl Drop for NodeData {
     fn drop(&mut self) {
-        let waker = *self.waker.get_mut();
-        if !waker.is_null() {
-            Python::attach(|py| drop(owned(py, waker)));
-        }
+        drop_owned(Self::pointer(*self.0.get_mut()));
+    }
+}
+
+/// Drop an owned reference from wherever the last owner of a state lets go of it.
+fn drop_owned(pointer: *mut ffi::PyObject) {
+    if !pointer.is_null() {
+        Python::attach(|py| drop(owned(py, pointer)));
     }
 }
 
@@ -110,12 +169,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(core: Core) -> Self {
-        Shared {
-            core,
-            timeouts: AtomicU64::new(0),
-            waited: AtomicU64::new(0),
-            longest_wait: AtomicU64::new(0),
-        }
+        Shared { core, timeouts: AtomicU64::new(0), waited: AtomicU64::new(0), longest_wait: AtomicU64::new(0) }
     }
 
     /// One more owner of this state.
@@ -133,6 +187,17 @@ impl Shared {
     pub(crate) fn connection(&self, slot: u32) -> Option<&Py<PyAny>> {
         // SAFETY: the caller's loan or hand keeps others from writing; see `SlotData`.
         unsafe { (*self.core.data(slot).open.get()).as_ref().map(|open| &open.connection) }
+    }
+
+    /// The connection and the side of a slot that somebody else has on loan, for a look from outside; `None` on free-threaded builds, where
+    /// the holder could drop them while we look.
+    pub(crate) fn open_of(&self, py: Python<'_>, slot: u32) -> Option<(Py<PyAny>, Py<PyAny>)> {
+        if cfg!(Py_GIL_DISABLED) {
+            return None;
+        }
+        // SAFETY: who takes the connection out of its slot does so under the GIL, which we hold until both references are ours.
+        let open = unsafe { (*self.core.data(slot).open.get()).as_ref() }?;
+        Some((open.connection.clone_ref(py), open.side.clone_ref(py)))
     }
 
     /// Write down the new connection of a slot in hand.
@@ -155,6 +220,14 @@ impl Shared {
             if let Some(open) = unsafe { (*self.core.data(slot).open.get()).as_ref() } {
                 visit.call(&open.connection)?;
                 visit.call(&open.side)?;
+            }
+        }
+        for data in self.core.all_waiter_data() {
+            let waker = NodeData::pointer(data.0.load(Ordering::Acquire));
+            if !waker.is_null() {
+                // SAFETY: `Py` is a transparent pointer to an object, and this one is alive while it is stored there; it is only
+                // looked at, not dropped.
+                visit.call(unsafe { &*ptr::from_ref(&waker).cast::<Py<PyAny>>() })?;
             }
         }
         Ok(())
@@ -183,10 +256,9 @@ impl Host for Binding<'_, '_> {
         let py = self.py;
         let data = self.shared.core.waiter_data(node);
         // Whoever swaps the waker out calls it. The waiter looks after each call, and sets a new waker before it looks.
-        let Some(waker) = owned(py, data.waker.swap(ptr::null_mut(), Ordering::AcqRel)) else {
+        let Some((waker, group)) = data.take(py) else {
             return;
         };
-        let group = data.group.load(Ordering::Relaxed);
         guarded(py, |py| {
             let awake = waker.call0()?;
             if awake.is(pyo3::types::PyBool::new(py, false).as_any()) {

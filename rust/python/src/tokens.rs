@@ -13,9 +13,11 @@ use crate::clock;
 use crate::errors::Kind;
 use crate::shared::{lane, no_connection, thread_ident, Open, Shared, FORKS};
 use poolhouse_core::{Acquired, Group, Hand, Loan, Polled, Ticket, Vet, Wish};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// A value that the first who asks takes out. No lock: one swap decides who.
@@ -87,6 +89,13 @@ impl Grant {
 
 #[pymethods]
 impl Grant {
+    /// Seconds since the connection was given back last.
+    #[getter]
+    fn idle(&self, py: Python<'_>) -> PyResult<f64> {
+        let idle = self.loan.lend(|loan| self.shared.core.idle_time(*loan, clock::fine()));
+        idle.map(clock::seconds).ok_or_else(|| used_up(py))
+    }
+
     /// Whether the connection must be looked at before it is lent.
     #[getter]
     fn needs_check(&self) -> bool {
@@ -150,8 +159,7 @@ pub(crate) struct Permit {
 
 impl Permit {
     pub(crate) fn new(shared: Arc<Shared>, hand: Hand) -> Self {
-        let (slot, group, epoch) =
-            (hand.slot(), shared.core.permit_group(&hand), shared.core.connect_epoch());
+        let (slot, group, epoch) = (hand.slot(), shared.core.permit_group(&hand), shared.core.connect_epoch());
         Permit {
             shared,
             hand: Once::new(hand),
@@ -198,9 +206,7 @@ impl Permit {
 
     /// The old connection is shut down: the connect may begin.
     fn stale_closed(&self, py: Python<'_>) -> PyResult<()> {
-        self.hand
-            .lend(|hand| self.shared.core.stale_closed(&self.shared.host(py), hand))
-            .ok_or_else(|| used_up(py))
+        self.hand.lend(|hand| self.shared.core.stale_closed(&self.shared.host(py), hand)).ok_or_else(|| used_up(py))
     }
 
     /// Wait for this connect, which is under way elsewhere; a returned connection may beat it.
@@ -212,7 +218,7 @@ impl Permit {
         let waiter = Waiter::new(self.shared.clone(), ticket, None);
         let grant = match polled {
             Polled::Asleep => None,
-            Polled::Lent(loan, vet) => Some(waiter.end(loan, vet)),
+            Polled::Lent(loan, vet) => Some(waiter.end(py, loan, vet)),
             _ => {
                 waiter.over.store(true, Ordering::Relaxed);
                 return Err(Kind::Closed.error(py, ""));
@@ -276,6 +282,8 @@ pub(crate) struct Waiter {
     due: Option<u64>,
     since: u64,
     over: AtomicBool,
+    /// The waker that was set last, owned: to take it back when the wait is over.
+    waker: AtomicPtr<ffi::PyObject>,
     forks: u32,
 }
 
@@ -287,13 +295,29 @@ impl Waiter {
             due,
             since: clock::fine(),
             over: AtomicBool::new(false),
+            waker: AtomicPtr::new(ptr::null_mut()),
             forks: FORKS.load(Ordering::Relaxed),
         }
     }
 
-    /// The wait ended with a loan.
-    fn end(&self, loan: Loan, vet: Vet) -> Grant {
+    /// The wait is over: nobody need wake us any more, and what the waker refers to may go.
+    fn finish(&self, py: Python<'_>) {
         self.over.store(true, Ordering::Relaxed);
+        self.forget_waker(py);
+    }
+
+    fn forget_waker(&self, py: Python<'_>) {
+        let waker = self.waker.swap(ptr::null_mut(), Ordering::AcqRel);
+        if !waker.is_null() {
+            self.shared.core.waiter_data(self.ticket.node).withdraw(py, waker, self.ticket.group);
+            // SAFETY: from `into_ptr` in `poll`, and swapped out.
+            drop(unsafe { Bound::<PyAny>::from_owned_ptr(py, waker) });
+        }
+    }
+
+    /// The wait ended with a loan.
+    fn end(&self, py: Python<'_>, loan: Loan, vet: Vet) -> Grant {
+        self.finish(py);
         self.shared.note_wait(self.since, clock::fine());
         Grant::new(self.shared.clone(), loan, vet)
     }
@@ -301,17 +325,15 @@ impl Waiter {
     fn answer(&self, py: Python<'_>, polled: Polled) -> PyResult<Py<PyAny>> {
         match polled {
             Polled::Asleep => Ok(py.None()),
-            Polled::Lent(loan, vet) => Ok(Py::new(py, self.end(loan, vet))?.into_any()),
-            Polled::Create(hand) => {
-                Ok(Py::new(py, Permit::new(self.shared.clone(), hand))?.into_any())
-            }
+            Polled::Lent(loan, vet) => Ok(Py::new(py, self.end(py, loan, vet))?.into_any()),
+            Polled::Create(hand) => Ok(Py::new(py, Permit::new(self.shared.clone(), hand))?.into_any()),
             Polled::Failed => {
-                self.over.store(true, Ordering::Relaxed);
+                self.finish(py);
                 // The connect made for this waiter failed; Python knows with which error.
                 Ok(false.into_pyobject(py)?.to_owned().into_any().unbind())
             }
             Polled::Closed => {
-                self.over.store(true, Ordering::Relaxed);
+                self.finish(py);
                 Err(Kind::Closed.error(py, ""))
             }
         }
@@ -342,10 +364,11 @@ impl Waiter {
     #[pyo3(signature = (waker, due=false))]
     fn poll(&self, py: Python<'_>, waker: Py<PyAny>, due: bool) -> PyResult<Py<PyAny>> {
         self.check(py)?;
-        self.shared.core.waiter_data(self.ticket.node).set_waker(py, Some(waker), self.ticket.group);
+        self.forget_waker(py);
+        self.waker.store(waker.clone_ref(py).into_ptr(), Ordering::Release);
+        self.shared.core.waiter_data(self.ticket.node).set_waker(py, waker, self.ticket.group);
         let now = clock::fine();
-        let polled =
-            self.shared.core.poll(&self.shared.host(py), self.ticket, lane(thread_ident()), now, due);
+        let polled = self.shared.core.poll(&self.shared.host(py), self.ticket, lane(thread_ident()), now, due);
         self.answer(py, polled)
     }
 
@@ -360,7 +383,7 @@ impl Waiter {
     /// The borrower opens the connection itself: the wait is over, the permit stays.
     fn resign(&self, py: Python<'_>) -> PyResult<()> {
         self.check(py)?;
-        self.over.store(true, Ordering::Relaxed);
+        self.finish(py);
         self.shared.core.resign(&self.shared.host(py), self.ticket);
         Ok(())
     }
@@ -369,7 +392,7 @@ impl Waiter {
     fn leave(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         self.check(py)?;
         let polled = self.shared.core.leave(&self.shared.host(py), self.ticket, clock::fine());
-        self.over.store(true, Ordering::Relaxed);
+        self.finish(py);
         let answer = self.answer(py, polled)?;
         if answer.is_none(py) {
             self.shared.timeouts.fetch_add(1, Ordering::Relaxed);
@@ -380,7 +403,7 @@ impl Waiter {
     /// Give the wait up. A grant that came late goes to the next waiter. May be called twice.
     fn cancel(&self, py: Python<'_>) {
         if ours(self.forks) && !self.over.swap(true, Ordering::Relaxed) {
-            self.shared.core.waiter_data(self.ticket.node).set_waker(py, None, self.ticket.group);
+            self.forget_waker(py);
             self.shared.core.cancel(&self.shared.host(py), self.ticket, clock::fine());
         }
     }
@@ -388,9 +411,10 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if !self.over.load(Ordering::Relaxed) {
-            Python::attach(|py| self.cancel(py));
-        }
+        Python::attach(|py| {
+            self.cancel(py);
+            self.forget_waker(py);
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs one loom model: every interleaving up to a number of preemptions, and says how many there were.
 #![allow(dead_code, missing_docs, reason = "each test uses its part")]
 
-use crate::support::{settle_all, Engine, Sleeper};
+use crate::support::{settle_all, End, Engine};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 /// Nobody is too young to be granted what comes back, or everybody is, and is nudged.
 pub const BOUNDS: [u64; 2] = [0, u64::MAX];
 
-/// `LOOM_MAX_PREEMPTIONS` overrides *preemptions*, `LOOM_MAX_DURATION` (seconds) the limit of 20 s a model.
+/// `LOOM_MAX_PREEMPTIONS` overrides *preemptions*, `LOOM_MAX_DURATION` (seconds) the limit of 6 s a model.
 pub fn explore(name: &str, preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
-    builder.max_duration = builder.max_duration.or(Some(Duration::from_secs(20)));
+    let limit = *builder.max_duration.get_or_insert(Duration::from_secs(6));
     builder.max_branches = 20_000;
     let bound = builder.preemption_bound;
     let count = Arc::new(AtomicU64::new(0));
@@ -24,7 +24,9 @@ pub fn explore(name: &str, preemptions: usize, model: impl Fn() + Sync + Send + 
         model();
     });
     let count = count.load(Ordering::Relaxed);
-    println!("loom {name}: {count} executions in {:.1?}, preemptions {bound:?}", start.elapsed());
+    let took = start.elapsed();
+    let cut = if took < limit { "all" } else { "cut short:" };
+    println!("loom {name}: {cut} {count} executions in {took:.1?}, preemptions up to {}", bound.unwrap_or(0));
 }
 
 /// One thread of a model; its engine comes back with what it did.
@@ -39,8 +41,7 @@ pub fn spawn<T: 'static>(
 }
 
 /// The end of most models: those who sleep wake up, and are all served.
-pub fn end(actors: Vec<(Engine, Option<Sleeper>)>) {
-    let (engines, asleep): (Vec<_>, Vec<_>) = actors.into_iter().unzip();
-    let asleep = asleep.into_iter().enumerate().filter_map(|(who, sleeper)| Some((who, sleeper?))).collect();
-    settle_all(&engines.iter().collect::<Vec<_>>(), asleep);
+pub fn end(actors: Vec<(Engine, End)>) {
+    let (engines, ends): (Vec<_>, Vec<_>) = actors.into_iter().unzip();
+    settle_all(&engines.iter().collect::<Vec<_>>(), ends.into_iter().enumerate().collect());
 }

@@ -135,9 +135,9 @@ impl Engine {
         end
     }
 
-    /// Ask for a connection until it takes a permit, which is left to the caller.
+    /// A permit that is not used yet.
     pub fn permit(&self) -> Hand {
-        match self.pool.acquire(self, self.wish()) {
+        match self.pool.acquire(self, Wish { wait: false, ..self.wish() }) {
             Acquired::Create(hand) => hand,
             other => panic!("no permit: {other:?}"),
         }
@@ -231,50 +231,53 @@ impl Engine {
     }
 
     /// Acquire, and release if that came at once.
-    pub fn cycle(&self) -> Option<Sleeper> {
-        self.finish(self.acquire())
-    }
-
-    /// Give back what was lent; who sleeps, sleeps on.
-    pub fn finish(&self, end: End) -> Option<Sleeper> {
-        match end {
+    pub fn cycle(&self) -> End {
+        match self.acquire() {
             End::Lent(loan) => {
                 self.release(loan);
-                None
+                End::Nothing
             }
-            End::Sleeps(sleeper) => Some(sleeper),
-            End::Nothing => None,
+            end => end,
         }
     }
 }
 
-/// The end of an execution: deliver all wake-ups, poll whoever got one until all is quiet, and see that nobody is left asleep beside
-/// something for it (I4) and that the books agree (I1, I3, I5, I7). Whoever is lent something gives it back.
-pub fn settle(engines: &[&Engine], mut asleep: Vec<(usize, Sleeper)>) -> Vec<(usize, Sleeper)> {
+/// The end of an execution: deliver all wake-ups and poll whoever got one until all is quiet; then nobody is asleep beside something
+/// for it (I4), and the books agree (I1, I3, I5, I7). Only then those who were lent something give it back, and so on, until nothing
+/// is lent. Returns who sleeps even then.
+pub fn settle(engines: &[&Engine], ends: Vec<(usize, End)>) -> Vec<(usize, End)> {
     let mut wakes = Vec::new();
+    let mut ends = ends;
     loop {
         for engine in engines {
             engine.close_all();
             wakes.append(&mut engine.wakes.borrow_mut());
         }
-        let key = |sleeper: &Sleeper| (sleeper.ticket.node, sleeper.ticket.number);
-        let Some(at) = asleep.iter().position(|(_, sleeper)| wakes.contains(&key(sleeper))) else {
-            break;
+        let woken = |end: &End| match end {
+            End::Sleeps(Sleeper { ticket, .. }) => wakes.iter().position(|wake| *wake == (ticket.node, ticket.number)),
+            _ => None,
         };
-        let (who, sleeper) = asleep.swap_remove(at);
-        wakes.retain(|wake| *wake != key(&sleeper));
-        let end = engines[who].poll(sleeper, false);
-        asleep.extend(engines[who].finish(end).map(|sleeper| (who, sleeper)));
+        if let Some((at, wake)) = ends.iter().enumerate().find_map(|(at, (_, end))| Some((at, woken(end)?))) {
+            wakes.swap_remove(wake);
+            let (who, end) = ends.swap_remove(at);
+            ends.push((who, engines[who].poll(end.sleeps(), false)));
+            continue;
+        }
+        let pool = &engines[0].pool;
+        if let Err(why) = pool.audit() {
+            panic!("{why}; {:?}", pool.stats());
+        }
+        ends.retain(|(_, end)| !matches!(end, End::Nothing));
+        let Some(at) = ends.iter().position(|(_, end)| matches!(end, End::Lent(_))) else {
+            return ends;
+        };
+        let (who, end) = ends.swap_remove(at);
+        engines[who].release(end.lent());
     }
-    let pool = &engines[0].pool;
-    if let Err(why) = pool.audit() {
-        panic!("{why}; {:?}", pool.stats());
-    }
-    asleep
 }
 
 /// As [`settle`], where everybody must have been served.
-pub fn settle_all(engines: &[&Engine], asleep: Vec<(usize, Sleeper)>) {
-    let left = settle(engines, asleep);
+pub fn settle_all(engines: &[&Engine], ends: Vec<(usize, End)>) {
+    let left = settle(engines, ends);
     assert!(left.is_empty(), "nobody wakes {left:?}");
 }

@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## Print the targets
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  %-17s %s\n", $$1, $$2}'
 
 # Set-up
 
@@ -66,12 +66,14 @@ test: test-rust test-loom test-shuttle test-python ## Do all set-up and run ever
 
 .PHONY: test-rust
 test-rust: ## Run the tests of the core
-	$(CARGO) test --package poolhouse-core $(ARGS)
+	$(CARGO) test --package poolhouse-core --release --target-dir target/test $(ARGS)
 
-# Both explore schedules: optimised, but without the link-time optimisation that the module is built with.
-test-loom test-shuttle: export CARGO_PROFILE_RELEASE_LTO = off
-test-loom test-shuttle: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
-test-loom test-shuttle: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
+# All three explore many states: optimised, with overflow checks and assertions, but without the link-time optimisation that the
+# module is built with.
+test-rust test-loom test-shuttle: export CARGO_PROFILE_RELEASE_LTO = off
+test-rust test-loom test-shuttle: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+test-rust test-loom test-shuttle: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
+test-rust test-loom test-shuttle: export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS = true
 
 .PHONY: test-loom
 test-loom: export RUSTFLAGS = --cfg loom
@@ -85,6 +87,18 @@ test-shuttle: ## Check the protocol under large random schedules with shuttle
 .PHONY: test-python
 test-python: build server ## Run the Python tests, on real servers
 	$(PYTHON) -m pytest $(ARGS)
+
+.PHONY: test-slow
+test-slow: build server ## Run the Python tests that take long
+	$(PYTHON) -m pytest -m slow $(ARGS)
+
+.PHONY: sqlalchemy-suite
+sqlalchemy-suite: build ## Run SQLAlchemy's own tests of its pools on ours
+	tools/sqlalchemy-suite.sh $(PYTHON) .sqlalchemy-suite
+
+.PHONY: sqlalchemy-turns
+sqlalchemy-turns: build server ## 32 threads on 8 connections: turns of each, with SQLAlchemy's pool beside ours
+	$(PYTHON) -m pytest -m slow tests/integrations/test_sqlalchemy_turns.py $(ARGS)
 
 .PHONY: proof
 proof: test-loom test-shuttle ## Check the models of the protocol
@@ -120,6 +134,43 @@ wheels: $(VENV)/stamp server ## Build a wheel for each Python here, and try each
 
 .PHONY: clean
 clean: ## Remove all that was made here, .venv too
-	rm -rf $(VENV) .stamps .wheel-venvs dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench-venv .stamps .wheel-venvs .sqlalchemy-suite dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python -name '*.so' -delete
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+# Benchmarks
+
+BENCH_VENV := .bench-venv
+BENCH_PYTHON := $(BENCH_VENV)/bin/python
+CYCLE := target/release/examples/cycle
+
+$(BENCH_VENV)/stamp: benches/requirements.txt .stamps/python
+	rm -rf $(BENCH_VENV)
+	$$(cat .stamps/python) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet -r benches/requirements.txt
+	@touch $@
+
+$(BENCH_VENV)/stamp-build: $(BENCH_VENV)/stamp $(RUST)
+	PYO3_PYTHON=$(CURDIR)/$(BENCH_PYTHON) VIRTUAL_ENV=$(CURDIR)/$(BENCH_VENV) $(BENCH_VENV)/bin/maturin develop --release
+	@touch $@
+
+.PHONY: bench-build
+bench-build: $(BENCH_VENV)/stamp-build ## Build poolhouse beside its pinned peers, into .bench-venv
+
+.PHONY: bench
+bench: bench-build server ## Measure poolhouse beside its peers (half an hour); ARGS='run --short calls' for a part
+	$(CARGO) bench --quiet --package poolhouse-core --bench cycle
+	$(BENCH_PYTHON) -m benches $(or $(ARGS),run)
+
+$(CYCLE): $(RUST) rust/core/examples/cycle.rs
+	$(CARGO) build --release --package poolhouse-core --example cycle
+
+.PHONY: bench-check
+bench-check: bench-build $(CYCLE) ## Fail when something fell behind benches/baseline.json
+	@command -v valgrind >/dev/null || tools/apt-install.sh valgrind
+	$(BENCH_PYTHON) -m benches check
+
+.PHONY: bench-baseline
+bench-baseline: bench-build $(CYCLE) ## Make the present figures the baseline of bench-check
+	@command -v valgrind >/dev/null || tools/apt-install.sh valgrind
+	$(BENCH_PYTHON) -m benches baseline

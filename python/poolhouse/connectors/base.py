@@ -165,4 +165,6 @@ def as_async_connector(connector: AsyncConnector[C] | Callable[[], C | Awaitable
         raise TypeError(f"connector={connector.name}: a sync connector needs a ConnectionPool")
     if callable(connector):
         return _AsyncCallableConnector(connector)
-    raise TypeError(f"connector={connector!r}: must be an AsyncConnector or a callable that returns a connection")
+    raise TypeError(
+        f"connector={connector!r}: must be an AsyncConnector or a callable that returns a connection"
+    )

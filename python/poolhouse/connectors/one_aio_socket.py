@@ -18,7 +18,6 @@ driver overrides, too), ``ResponseHandler.should_close`` and ``.closed``.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +25,7 @@ from typing import Any
 import aiohttp
 from clickhouse_connect.driver._backend.http_async import _TCPConnector
 
-from poolhouse.connectors.sockets import HUNG_UP, readiness, shut_down
+from poolhouse.connectors.sockets import HUNG_UP, bury, readiness, shut_down
 
 __all__ = ["AioSocket", "OneSocketConnector", "open_socket"]
 
@@ -108,7 +107,7 @@ class AioSocket:
         if self._transport is None:
             return
         if self.loop.is_closed():
-            _bury(self._transport)
+            bury(self._transport)
         else:
             self._transport.abort()
 
@@ -123,18 +122,6 @@ class AioSocket:
         closed = self._closed()
         if closed is not None:
             await asyncio.wait([closed], timeout=timeout)
-
-
-def _bury(transport: Any) -> None:
-    """Close the descriptor of a *transport* whose event loop is closed and will never do it."""
-    # Both steps end by telling the loop, which raises; what they do before that is all that is left to do.
-    with contextlib.suppress(RuntimeError):
-        transport.abort()
-    plain = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None) or transport
-    finish = getattr(plain, "_call_connection_lost", None)
-    if finish is not None and getattr(plain, "_sock", None) is not None:
-        with contextlib.suppress(RuntimeError):
-            finish(None)
 
 
 class OneSocketConnector(_TCPConnector):

@@ -16,12 +16,13 @@ layer, so a reader in another thread would go on reading cipher text as if it we
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
 from typing import Any
 
-__all__ = ["looks_alive", "readiness", "shut_down"]
+__all__ = ["bury", "looks_alive", "readiness", "shut_down"]
 
 #: Bits of :func:`readiness`.
 READABLE = 1
@@ -80,3 +81,15 @@ def shut_down(sock: Any) -> None:
     except OSError:
         # Closed already, by its owner or by the peer: nothing is left to end.
         pass
+
+
+def bury(transport: Any) -> None:
+    """Close the descriptor of a *transport* whose event loop is closed and will never do it."""
+    # Both steps end by telling the loop, which raises; what they do before that is all that is left to do.
+    with contextlib.suppress(RuntimeError):
+        transport.abort()
+    plain = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None) or transport
+    finish = getattr(plain, "_call_connection_lost", None)
+    if finish is not None and getattr(plain, "_sock", None) is not None:
+        with contextlib.suppress(RuntimeError):
+            finish(None)

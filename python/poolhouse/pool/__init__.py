@@ -11,6 +11,7 @@
 ``helpers``     the threads that connect and close, away from every borrower
 ``face``        what both pools have: sizes, statistics, settings, messages
 ``keeper``      the one background thread, where an option needs one
+``leaks``       the stack of each borrower, for leak detection
 ``fork``        an empty pool in a forked child
 ``log``         DEBUG lines, and their switch
 ==============  ====================================================================================

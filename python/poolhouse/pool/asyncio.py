@@ -12,14 +12,17 @@ token of the core, which gives itself back.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from poolhouse._core import connection_of
+from poolhouse.config import PoolOptions, pool_signature
 from poolhouse.connectors.base import AsyncConnector, as_async_connector
-from poolhouse.pool import steps
+from poolhouse.errors import PoolClosed
+from poolhouse.pool import fork, keeper, steps
 from poolhouse.pool.creating import Creating, attempts
 from poolhouse.pool.face import PoolFace
 from poolhouse.pool.sides import Side, logger
@@ -29,10 +32,18 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from poolhouse._core import Closing, Grant, Lease, Permit
+    from poolhouse.pool.sides import Outlook, Side
+    from poolhouse.service.drain import DrainReport
 
 C = TypeVar("C")
 
+#: Seconds for which the names of tasks are good enough for a message.
+NAMES_KEPT = 0.1
+
 __all__ = ["AsyncConnectionPool", "LoopSide"]
+
+#: Seconds that ``close_all`` waits for drivers to close their connections.
+CLOSE_PATIENCE = 5.0
 
 
 class AsyncConnectionPool(PoolFace[C]):
@@ -40,11 +51,13 @@ class AsyncConnectionPool(PoolFace[C]):
 
     Args:
         connector: A :class:`poolhouse.AsyncConnector`, or a function, plain or ``async``, that returns a new
-        connection. pool_size: Connections that stay open when they are returned (default 5). max_overflow:
-        Connections beyond that under load (default 10); such a one is closed at its return. pool_timeout:
-        Seconds that :meth:`get` waits (default 30); 0 waits for nobody. pool_recycle: Age in seconds at which
-        a connection is replaced (default 3600); -1 for no limit. shares: A :class:`poolhouse.ConnectionPool`
-        whose capacity (and sizes, ages, order) this pool takes part in.
+            connection.
+        pool_size: Connections that stay open when they are returned (default 5).
+        max_overflow: Connections beyond that under load (default 10); such a one is closed at its return.
+        pool_timeout: Seconds that :meth:`get` waits (default 30); 0 waits for nobody.
+        pool_recycle: Age in seconds at which a connection is replaced (default 3600); -1 for no limit.
+        shares: A :class:`poolhouse.ConnectionPool` whose capacity (and sizes, ages, order) this pool takes
+            part in.
 
     The other arguments are those of :class:`poolhouse.ConnectionPool`.
 
@@ -54,7 +67,7 @@ class AsyncConnectionPool(PoolFace[C]):
     >>> async def main():
     ...     async with AsyncConnectionPool(dict, pool_size=2) as pool:
     ...         async with pool.connection() as conn:
-    ...             conn["answer"] = 42
+    ...             conn.update(answer=42)
     ...         return repr(pool)
     >>> asyncio.run(main())
     'AsyncConnectionPool(pool_size=2, max_overflow=10, current_size=1, overflow=0)'
@@ -64,8 +77,12 @@ class AsyncConnectionPool(PoolFace[C]):
 
     if TYPE_CHECKING:
         # Native, and more exact here: what is lent forwards to the connection.
-        def get(self, timeout: float | None = None) -> Coroutine[Any, Any, C]: ...
-        def try_get(self) -> C | None: ...
+        def get(self, timeout: float | None = None) -> Coroutine[Any, Any, C]:
+            """Borrow a connection, or wait for one."""
+
+        def try_get(self) -> C | None:
+            """A connection that can be had without any wait and any I/O, or None."""
+
         def connection(
             self,
             timeout: float | None = None,
@@ -73,44 +90,29 @@ class AsyncConnectionPool(PoolFace[C]):
             settings: Mapping[str, Any] | None = None,
             database: str | None = None,
             session_id: str | None = None,
-        ) -> AbstractAsyncContextManager[C]: ...
-        def return_connection(self, connection: C) -> Awaitable[None]: ...
-        def invalidate(self, connection: C) -> Awaitable[None]: ...
+        ) -> AbstractAsyncContextManager[C]:
+            """A connection for an ``async with`` block."""
+
+        def return_connection(self, connection: C) -> Awaitable[None]:
+            """Give back what :meth:`get` gave; it is back at once, awaited or not."""
+
+        def invalidate(self, connection: C) -> Awaitable[None]:
+            """Give back a connection that must not be lent again."""
 
     def __init__(
         self,
         connector: AsyncConnector[C] | Callable[[], C | Awaitable[C]],
         *,
-        pool_size: int = 5,
-        max_overflow: int = 10,
-        pool_timeout: float = 30.0,
-        pool_recycle: float = 3600,
-        pool_pre_ping: bool = False,
-        pool_use_lifo: bool = True,
-        min_idle: int = 0,
-        max_idle_time: float | None = None,
-        max_waiting: int | None = None,
-        name: str | None = None,
-        check_bypass: float = 0.5,
-        retry_connect_for: float = 0.0,
-        overflow_linger: float = 0.0,
-        create_in: str = "helper",
-        leak_detection: float | None = None,
-        reset_timeout: float = 5.0,
         shares: ConnectionPool[Any] | None = None,
+        **given: Unpack[PoolOptions],
     ) -> None:
-        given = {
-            name: value
-            for name, value in locals().items()
-            if name not in ("self", "connector", "shares", "__class__")
-        }
-        made = as_async_connector(connector)
         self._sides: dict[int, LoopSide] = {}
-        self._configure(made, shares, given)
-        self._hook(True, *hooks(made))
+        self._names: dict[int, str] = {}
+        self._named_at = -math.inf
+        self._configure(as_async_connector(connector), shares, dict(given))
+        self._hook(True, *hooks(self.connector), self._tracer(), self.events is not None)
 
     # -- event loops
-    # ---------------------------------------------------------------------------------------------------
 
     def _enter_loop(self, loop: asyncio.AbstractEventLoop) -> int:
         """The owner group of *loop*, which runs now. Called by the native path when it does not know the
@@ -133,24 +135,33 @@ class AsyncConnectionPool(PoolFace[C]):
         return self._sides[id(asyncio.get_running_loop())]
 
     def _task_names(self) -> dict[int, str]:
-        names = {}
-        for side in list(self._sides.values()):
-            for task in asyncio.all_tasks(side.loop):
-                names[id(task)] = f"task {task.get_name()!r}"
-        return names
+        # Kept for a moment: when thousands of tasks time out together, each one's message names the same holders.
+        now = monotonic()
+        if now - self._named_at > NAMES_KEPT:
+            names = {}
+            for side in list(self._sides.values()):
+                for task in asyncio.all_tasks(side.loop):
+                    names[id(task)] = f"task {task.get_name()!r}"
+            self._names, self._named_at = names, now
+        return self._names
 
     # -- the slow path of the native methods
-    # ---------------------------------------------------------------------------
 
     async def _enter_slowly(self, lease: Lease[C], timeout: float | None, first: Grant | None) -> Lease[C]:
         """What ``async with``, ``await pool.get()`` do when there is anything to decide."""
         script = steps.acquire(self, self._seconds(timeout), first)
         # The script has its own reference now; a second one here would keep the grant past its use.
         del first
-        answer: Any = None
         try:
+            step = next(script)
             while True:
-                answer = await self._perform(script.send(answer))
+                try:
+                    answer = await self._perform(step)
+                except PoolClosed as error:
+                    # In the script's words, which name the pool.
+                    step = script.throw(error)
+                else:
+                    step = script.send(answer)
         except StopIteration as end:
             lease._fill(end.value)
             return lease
@@ -168,12 +179,16 @@ class AsyncConnectionPool(PoolFace[C]):
                 return answer
             case steps.Begin(creating):
                 assert isinstance(creating, TaskCreating)
-                creating.side.keep(creating.run())
+                creating.side.begin(creating)
             case steps.ConnectHere(creating):
                 assert isinstance(creating, TaskCreating)
                 return await creating.run_here()
             case steps.Ping(connection, timeout):
                 return await self._ping(connection, timeout)
+            case steps.CheckOut(connection):
+                return await self.checked_out_async(connection)
+            case steps.TimedOut(error):
+                await self.timed_out_async(error)
         return None
 
     async def _sleep(
@@ -202,7 +217,9 @@ class AsyncConnectionPool(PoolFace[C]):
 
     def create(self, permit: Permit, deadline: float) -> TaskCreating:
         """A connect in a task of the running loop."""
-        return TaskCreating(permit, self._here(), self.outlook, self._retry_until(deadline))
+        side = self._here()
+        keeper.attend(self, side)
+        return TaskCreating(permit, side, self.outlook, self._retry_until(deadline))
 
     @asynccontextmanager
     async def _configured(
@@ -222,11 +239,9 @@ class AsyncConnectionPool(PoolFace[C]):
             yield lease
 
     def _is_mine(self, holder: Any) -> bool:
-        task = asyncio.current_task()
-        return task is not None and bool(holder.who == f"task {task.get_name()!r}")
+        return bool(holder.task == id(asyncio.current_task()))
 
     # -- the beginning and the end
-    # -------------------------------------------------------------------------------------
 
     async def initialize(self) -> None:
         """Open the first connection (``min_idle`` of them, if more), so that a wrong address is known now.
@@ -234,30 +249,44 @@ class AsyncConnectionPool(PoolFace[C]):
         Raises:
             ConnectFailed: The connector cannot connect.
         """
-        count = max(1, self.config.min_idle)
-        leases = await asyncio.gather(*(self.get() for _ in range(count)), return_exceptions=True)
-        failed: BaseException | None = None
-        for lease in leases:
-            if isinstance(lease, BaseException):
-                failed = lease
-            else:
-                await self.return_connection(lease)
-        if failed is not None:
-            raise failed
+        leases: list[C] = []
+
+        async def borrow() -> None:
+            leases.append(await self.get())
+
+        try:
+            results = await asyncio.gather(
+                *(borrow() for _ in range(max(1, self.config.min_idle))), return_exceptions=True
+            )
+        finally:
+            # Also those of a start that was cancelled.
+            for lease in leases:
+                self.return_connection(lease)
+        for result in results:
+            if result is not None:
+                raise result
 
     async def close_all(self) -> None:
         """Close the pool for good. Waiters get PoolClosed, idle connections are closed, lent ones when they
         return.
 
-        Does not wait for what is lent, and may be called twice. It waits for the connections that it closes
-        on this loop.
+        Does not wait for what is lent, and may be called twice. Connects under way on this loop are
+        cancelled, and it waits (for a few seconds at the most) for the connections that it closes here.
         """
-        self._close()
+        self._end()
         side = self._sides.get(id(asyncio.get_running_loop()))
         if side is not None:
             await side.finished()
 
     close = close_all
+
+    async def drain(self, deadline: float) -> DrainReport:
+        """Close the pool for good, but leave borrowers *deadline* seconds to bring their connections back; see
+        :func:`poolhouse.drain`.
+        """
+        from poolhouse.service.drain import drain_async
+
+        return await drain_async(self, deadline)
 
     async def __aenter__(self) -> Self:
         return self
@@ -272,11 +301,18 @@ class AsyncConnectionPool(PoolFace[C]):
             for side in sides.values():
                 self._end_group(side.group)
         elif self.__dict__.get("outlook") is not None:
-            self._close()
+            self._end()
 
     def _renew_in_child(self) -> None:
         super()._renew_in_child()
-        self._sides.clear()
+        # Kept for ever: the end of a parent's task would run its clean-up on the parent's sockets.
+        fork.inherited.append(self._sides)
+        self._sides = {}
+
+
+AsyncConnectionPool.__init__.__signature__ = pool_signature(  # type: ignore[attr-defined]  # as in ConnectionPool
+    shares=None
+)
 
 
 def _wake(woken: asyncio.Future[None]) -> None:
@@ -316,19 +352,36 @@ class LoopSide(Side):
         self.loop = loop
         self.group = group
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connects: set[asyncio.Task[None]] = set()
 
     def _can_close(self, connection: Any) -> bool:
         if type(self.connector).close is not AsyncConnector.close:
             return True
         return super()._can_close(connection) or hasattr(connection, "aclose")
 
-    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run *work* as a task of its own on this loop, which runs now; asyncio itself would let it be
         collected.
         """
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def begin(self, creating: TaskCreating) -> None:
+        """Connect, in a task of its own."""
+        task = self.keep(creating.run())
+        self._connects.add(task)
+        task.add_done_callback(self._connects.discard)
+
+    def open_ahead(self, permit: Permit, outlook: Outlook) -> None:
+        """Connect for nobody in particular, on this loop; called from any thread."""
+        creating = TaskCreating(permit, self, outlook, 0.0)
+        try:
+            self.loop.call_soon_threadsafe(self.begin, creating)
+        except RuntimeError:
+            # Closed: the permit comes back with the token.
+            logger.debug("%s: the event loop is closed", self.title)
 
     def finish(self, connection: Any, closing: Closing | None) -> None:
         """Close on this loop, from any thread. *closing*: the place, where it is not free yet."""
@@ -337,15 +390,16 @@ class LoopSide(Side):
                 closing.done()
             return
         if asyncio._get_running_loop() is self.loop:
-            self.keep(self._close(connection, closing))
+            self.keep(self.close(connection, closing))
             return
         try:
-            self.loop.call_soon_threadsafe(lambda: self.keep(self._close(connection, closing)))
+            self.loop.call_soon_threadsafe(lambda: self.keep(self.close(connection, closing)))
         except RuntimeError:
             # Closed since we looked; the place comes back with the token.
             logger.debug("%s: the event loop of a connection is closed", self.title)
 
-    async def _close(self, connection: Any, closing: Closing | None) -> None:
+    async def close(self, connection: Any, closing: Closing | None) -> None:
+        """Close now. Raises only a cancel: nobody waits for it."""
         try:
             await self.connector.close(connection)
         except Exception:
@@ -355,9 +409,16 @@ class LoopSide(Side):
                 closing.done()
 
     async def finished(self) -> None:
-        """Wait for what is being closed or opened on this loop."""
+        """Cancel what connects on this loop, and wait for what is being closed."""
+        for task in set(self._connects):
+            task.cancel()
+        until = self.loop.time() + CLOSE_PATIENCE
         while self._tasks:
-            await asyncio.wait(set(self._tasks))
+            left = until - self.loop.time()
+            if left <= 0:
+                logger.warning("%s: %d connections are still being closed", self.title, len(self._tasks))
+                return
+            await asyncio.wait(set(self._tasks), timeout=left)
 
 
 class TaskCreating(Creating):
@@ -386,16 +447,19 @@ class TaskCreating(Creating):
         except Exception as error:
             self.error = error
             self.permit.failed()
-            raise self.failure() from error
+            failure = self.failure()
+            if failure is error:
+                raise
+            raise failure from error
         except BaseException:
             self.permit.failed()
             raise
         return self.permit.opened_mine(connection, self.side)
 
     async def _connect(self) -> Any:
-        stale = self.clear_the_way()
+        stale, self._stale = self._stale, None
         if stale is not None:
-            stale[1].finish(stale[0], None)
+            await self.side.close(stale, None)
         pauses = attempts(self.retry_until)
         while True:
             try:

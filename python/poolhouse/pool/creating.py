@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Generator
 from time import monotonic
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.errors import ConfigError, PoolError
@@ -52,6 +53,8 @@ class Creating:
         self.outlook = outlook
         self.retry_until = retry_until
         self.error: BaseException | None = None
+        #: The connection that this one replaces, while it has still to be closed.
+        self._stale: Any = None
 
     def failure(self) -> Exception:
         """What the borrower is told. What a connector says in the pool's own words (a fork, a bad argument)
@@ -61,17 +64,28 @@ class Creating:
             return self.error
         return connect_failed(self.side.title, self.side.base.target, self.error)
 
-    def clear_the_way(self) -> tuple[Any, Any] | None:
-        """Where this connect replaces a connection: end that one on the wire. What is left to close, or
-        None.
+    def clear_the_way(self) -> None:
+        """Where this connect replaces a connection: end that one. Never blocks.
+
+        Before anything else is done with the permit: one that is given up must not bring the old connection
+        back. One that its abort does not end on the wire is closed before the connect begins, where it is of
+        the same side, so that no more are open than may be (I1).
         """
         stale = self.permit.take_stale()
         if stale is None:
-            return None
-        connection, side = stale
-        side.shut(connection)
+            return
         self.permit.stale_closed()
-        return connection, side
+        connection, side = stale
+        if side.shut(connection) or side is not self.side:
+            side.finish(connection, None)
+        else:
+            self._stale = connection
+
+    def abandon(self) -> None:
+        """It will not be begun: somebody gave a connection back."""
+        stale, self._stale = self._stale, None
+        if stale is not None:
+            self.side.finish(stale, None)
 
     def note_failure(self, error: BaseException) -> None:
         """Keep the error for the borrower and for the time-outs of others."""
@@ -88,7 +102,12 @@ class Creating:
         """Check what the connector returned."""
         if connection is None:
             raise TypeError(f"connector {self.side.base.name!r} returned None for a connection")
+        if isinstance(connection, CoroutineType):
+            connection.close()
+            name = self.side.base.name
+            raise TypeError(f"connector {name!r} returned a coroutine: it needs an AsyncConnectionPool")
         self.outlook.worked(self.where)
+        self.outlook.learn(self.side.base, connection)
         return connection
 
 
@@ -114,16 +133,19 @@ class ThreadCreating(Creating):
         except Exception as error:
             self.error = error
             self.permit.failed()
-            raise self.failure() from error
+            failure = self.failure()
+            if failure is error:
+                raise
+            raise failure from error
         except BaseException:
             self.permit.failed()
             raise
         return self.permit.opened_mine(connection, self.side)
 
     def _connect(self) -> Any:
-        stale = self.clear_the_way()
+        stale, self._stale = self._stale, None
         if stale is not None:
-            stale[1].finish(stale[0], None)
+            self.side.close(stale, None)
         pauses = attempts(self.retry_until)
         while True:
             try:

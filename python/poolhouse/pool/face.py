@@ -4,19 +4,24 @@ I/O.
 
 from __future__ import annotations
 
+import sys
 import threading
+import warnings
 import weakref
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from poolhouse import _core
-from poolhouse.config import PoolConfig
-from poolhouse.errors import ConfigError, PoolTimeout
-from poolhouse.pool import fork, log
+from poolhouse.config import PoolConfig, pool_options
+from poolhouse.errors import ConfigError, PoolClosed, PoolTimeout
+from poolhouse.events import PoolEvents, collect_events, watched
+from poolhouse.pool import fork, keeper, leaks, log
 from poolhouse.pool.sides import Outlook, logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from poolhouse._core import Grant, Permit
     from poolhouse.connectors.base import ConnectorBase
     from poolhouse.pool.creating import Creating
@@ -95,6 +100,12 @@ class Holder:
     where: str
     #: ``threading.get_ident()`` of the thread that took it.
     thread: int
+    #: When it was taken, as ``time.monotonic()`` has it.
+    since: float
+    #: ``id()`` of the task that took it, 0 for a thread.
+    task: int
+    #: The stack at the borrow, where ``leak_detection`` is on; else ``""``.
+    stack: str = ""
 
     def __str__(self) -> str:
         place = f", taken at {self.where}" if self.where else ""
@@ -111,30 +122,36 @@ class PoolFace(_core.Pool, Generic[C]):
 
     config: PoolConfig
     connector: ConnectorBase[C]
+    #: The hooks, where some were given.
+    events: PoolEvents | None
     outlook: Outlook
 
     def _configure(
         self, connector: ConnectorBase[C], shares: PoolFace[Any] | None, options: dict[str, Any]
     ) -> None:
         """Check the arguments, make the state (or take part in that of *shares*), and register for forks."""
-        self.config = config = PoolConfig(**options)
-        self.connector = connector
+        self.events = events = collect_events(options, self)
+        self.config = config = PoolConfig(**pool_options(options))
+        self.title = f"pool {config.name!r}" if config.name else type(self).__name__
+        self.connector = connector if events is None else watched(connector, events, self.title)
         self._shares = shares
         self.connects_in_borrower = config.create_in == "caller"
-        self.title = f"pool {config.name!r}" if config.name else type(self).__name__
-        self._shared_by: weakref.ref[PoolFace[Any]] | None = None
+        self._partners: list[weakref.ref[PoolFace[Any]]] = []
         if shares is not None:
-            shares._shared_by = weakref.ref(self)
+            shares._partners.append(weakref.ref(self, shares._partners.remove))
             self._share(shares)
             self.outlook = shares.outlook
         else:
-            self.outlook = Outlook()
+            self.outlook = Outlook(self)
             self._open(**_core_settings(config, connector))
         log.watch()
         fork.register(self)
 
+    def _tracer(self) -> Callable[[], object] | None:
+        """What notes the stack of each borrower, where somebody wants to know."""
+        return None if self.config.leak_detection is None else leaks.note
+
     # -- sizes
-    # ---------------------------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
@@ -178,8 +195,11 @@ class PoolFace(_core.Pool, Generic[C]):
                 seconds=max(now - since, 0.0),
                 where=f"{file}:{line}" if file is not None else "",
                 thread=thread,
+                since=since,
+                task=task,
+                stack=leaks.shown(trace) if trace else "",
             )
-            for slot, thread, task, since, file, line in self._holders()
+            for slot, thread, task, since, file, line, trace in self._holders()
         ]
         return sorted(rows, key=lambda row: -row.seconds)
 
@@ -198,7 +218,6 @@ class PoolFace(_core.Pool, Generic[C]):
         )
 
     # -- while it runs
-    # -------------------------------------------------------------------------------------------------
 
     def evict_all(self) -> None:
         """Replace every connection: idle ones are closed now, those that are out when they return."""
@@ -228,8 +247,56 @@ class PoolFace(_core.Pool, Generic[C]):
         self.config = replace(self.config, pool_size=keep, max_overflow=more)
         self._resize(keep, more)
 
+    def _end(self) -> None:
+        """Close, for good. Never blocks."""
+        self._close()
+        keeper.stop(self if self._shares is None else self._shares)
+
+    # -- hooks
+
+    def invalidate(self, connection: C) -> Any:
+        """Give back a connection that must not be lent again: it is closed, and its place is free.
+
+        Raises:
+            ConnectionReturnedError: It was given back already.
+            PoolError: It is of another pool.
+        """
+        if self.events is None or type(connection) is not _core.Lease:
+            return super().invalidate(connection)
+        driver_connection: object = _core.connection_of(cast("_core.Lease[C]", connection))
+        answer = super().invalidate(connection)
+        self.events.tell("on_invalidate", driver_connection, self.title)
+        return answer
+
+    def checked_out(self, connection: C) -> Exception | None:
+        """Run the hooks of a borrow; what they say against *connection*."""
+        assert self.events is not None
+        try:
+            self.events.call("on_checkout", connection, self.title)
+        except Exception as error:
+            return error
+        return None
+
+    async def checked_out_async(self, connection: C) -> Exception | None:
+        """As :meth:`checked_out`, for tasks."""
+        assert self.events is not None
+        try:
+            await self.events.call_async("on_checkout", connection, self.title)
+        except Exception as error:
+            return error
+        return None
+
+    def timed_out(self, error: PoolTimeout) -> None:
+        """Run the hooks of a borrow in vain."""
+        assert self.events is not None
+        self.events.tell("on_timeout", error, self.title, error)
+
+    async def timed_out_async(self, error: PoolTimeout) -> None:
+        """As :meth:`timed_out`, for tasks."""
+        assert self.events is not None
+        await self.events.tell_async("on_timeout", error, self.title, error)
+
     # -- for the steps
-    # -------------------------------------------------------------------------------------------------
 
     def create(self, permit: Permit, deadline: float) -> Creating:
         """A connect for *permit*, not begun."""
@@ -238,8 +305,13 @@ class PoolFace(_core.Pool, Generic[C]):
     def _retry_until(self, deadline: float) -> float:
         return min(deadline, monotonic() + self.config.retry_connect_for)
 
-    def looks_alive(self, connection: C) -> bool:
+    def looks_alive(self, grant: Grant) -> bool:
         """The free check; a check that fails itself counts as dead."""
+        connection = grant.connection
+        # Some servers say only with an answer how long they let a connection idle; by then it may be too late.
+        self.outlook.learn(self.connector, connection)
+        if grant.idle >= self.outlook.idle_limit:
+            return False
         try:
             return self.connector.check(connection)
         except Exception:
@@ -250,10 +322,12 @@ class PoolFace(_core.Pool, Generic[C]):
         """The error of a borrower who waited in vain: it says why."""
         numbers = self._numbers()
         parts = [
-            f"Connection pool exhausted: {self.title} (pool_size={numbers['pool_size']}, "
-            f"max_overflow={numbers['capacity'] - numbers['pool_size']}) had no connection within {waited:.2f} s: "
-            f"{numbers['lent']} lent, {numbers['idle']} idle, {numbers['connecting']} connecting, "
-            f"{numbers['waiting']} waiting"
+            (
+                f"Connection pool exhausted: {self.title} (pool_size={numbers['pool_size']}, "
+                f"max_overflow={numbers['capacity'] - numbers['pool_size']}) had no connection within "
+                f"{waited:.2f} s: {numbers['lent']} lent, {numbers['idle']} idle, "
+                f"{numbers['connecting']} connecting, {numbers['waiting']} waiting"
+            )
         ]
         if self.outlook.error is not None:
             error = self.outlook.error
@@ -271,15 +345,18 @@ class PoolFace(_core.Pool, Generic[C]):
         return timeout
 
     def _is_mine(self, holder: Holder) -> bool:
-        return holder.thread == threading.get_ident() and holder.who.startswith("thread")
+        return not holder.task and holder.thread == threading.get_ident()
 
     def _task_names(self) -> dict[int, str]:
         """The tasks that may hold a connection, by address."""
-        partner = self._shared_by() if self._shared_by is not None else None
-        return {} if partner is None else partner._task_names()
+        names: dict[int, str] = {}
+        for reference in self._partners:
+            partner = reference()
+            if partner is not None:
+                names.update(partner._task_names())
+        return names
 
     # -- called by the native path
-    # -------------------------------------------------------------------------------------
 
     def _bad_timeout(self, given: object) -> NoReturn:
         raise ConfigError.of("timeout", given, "a number of seconds of 0 or more, or None (the pool's own)")
@@ -294,8 +371,9 @@ class PoolFace(_core.Pool, Generic[C]):
         )
 
     def _lease_dropped(self, place: tuple[str, int] | None) -> None:
-        import warnings
-
+        if sys.is_finalizing():
+            # The program ends, and its leases with it; the modules that a warning needs may be gone.
+            return
         message = f"{self.title}: a connection was never given back; it has been reclaimed"
         if place is None:
             warnings.warn(message, ResourceWarning, stacklevel=1)
@@ -311,7 +389,8 @@ class PoolFace(_core.Pool, Generic[C]):
             self._renew_shared(self._shares)
         else:
             self._renew()
-            self.outlook.error = None
+            self.outlook.forget()
+            keeper.forget(self)
 
     # Overridden by both pools; named here for the native path.
 
@@ -319,13 +398,24 @@ class PoolFace(_core.Pool, Generic[C]):
         """A connection that needs no wait. One that must be looked at first is looked at; a dead one is not
         lent.
         """
-        grant = first if first is not None else self._start(False, False)
+        try:
+            grant = first if first is not None else self._start(False, False)
+        except PoolClosed:
+            raise PoolClosed(f"{self.title} is closed") from None
         if not isinstance(grant, _core.Grant):
             return None
-        if grant.expired or (grant.needs_check and not self.looks_alive(grant.connection)):
-            grant.discard()
-            return None
-        return grant
+        sound = False
+        try:
+            sound = not grant.expired and (not grant.needs_check or self.looks_alive(grant))
+            if sound and self.events is not None:
+                # An async hook would be a wait.
+                sound = (
+                    not self.events.has_async("on_checkout") and self.checked_out(grant.connection) is None
+                )
+        finally:
+            if not sound:
+                grant.discard()
+        return grant if sound else None
 
 
 def _core_settings(config: PoolConfig, connector: ConnectorBase[Any]) -> dict[str, Any]:

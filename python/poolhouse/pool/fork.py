@@ -21,11 +21,14 @@ from poolhouse import _core
 if TYPE_CHECKING:
     from poolhouse.pool.face import PoolFace
 
-__all__ = ["register"]
+__all__ = ["inherited", "register"]
 
 # The states first, then the faces that share one: in the order in which they were made.
 _pools: dict[int, weakref.ref[PoolFace[Any]]] = {}
 _next = 0
+
+#: What a child inherited and must neither use nor let end.
+inherited: list[Any] = []
 
 
 def register(pool: PoolFace[Any]) -> None:

@@ -11,13 +11,15 @@ connection's own loop.
 from __future__ import annotations
 
 import logging
+import math
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.connectors.base import Connector, ConnectorBase
 from poolhouse.pool import helpers
 
 if TYPE_CHECKING:
-    from poolhouse._core import Closing
+    from poolhouse._core import Closing, Permit, Pool
 
 logger = logging.getLogger("poolhouse.pool")
 
@@ -25,26 +27,55 @@ __all__ = ["Outlook", "Side", "ThreadSide"]
 
 
 class Outlook:
-    """What is known of the server: the error of the last connect, if that failed."""
+    """What is known of the server: the error of the last connect, if that failed, and how long it lets a
+    connection idle.
 
-    def __init__(self) -> None:
+    Connects refer to it and not to the pool, which it knows by a weak reference.
+    """
+
+    def __init__(self, pool: Pool) -> None:
         self.error: BaseException | None = None
+        self.idle_limit = math.inf
+        self._pool = weakref.ref(pool)
 
     def worked(self, where: str) -> None:
         """A connect worked."""
-        if self.error is not None:
-            self.error = None
+        error, self.error = self.error, None
+        if error is not None:
             logger.warning("%s: connects work again", where)
 
     def failed(self, where: str, error: BaseException) -> None:
         """A connect failed. Logged when that is news: not once for each waiter of an outage."""
-        if self.error is None:
+        # Noted before it is logged: while one thread writes the line, others fail as well.
+        before, self.error = self.error, error
+        if before is None:
             logger.warning("%s: cannot connect: %s: %s", where, type(error).__name__, error)
-        self.error = error
+
+    def learn(self, connector: ConnectorBase[Any], connection: Any) -> None:
+        """Ask how long the server lets *connection* idle; the whole pool stays below that from now on."""
+        try:
+            limit = connector.idle_limit(connection)
+            if limit is None or not 0 <= limit < self.idle_limit:
+                return
+        except Exception:
+            logger.debug("idle_limit() of connector %r failed", connector.name, exc_info=True)
+            return
+        self.idle_limit = limit
+        pool = self._pool()
+        if pool is not None:
+            pool._lower_max_idle(limit)
+
+    def forget(self) -> None:
+        """In a forked child: its server is the same, its connections are new."""
+        self.error = None
+        self.idle_limit = math.inf
 
 
 class Side:
     """What both kinds have: the end of a connection on the wire."""
+
+    #: The owner group of the core that its connections are of; 0 is the threads'.
+    group = 0
 
     def __init__(self, connector: ConnectorBase[Any], title: str) -> None:
         self.base = connector
@@ -62,6 +93,16 @@ class Side:
         """Whether there is anything to close: a plain object has nothing."""
         return hasattr(connection, "close")
 
+    def open_ahead(self, permit: Permit, outlook: Outlook) -> None:
+        """Connect for nobody in particular. Called from any thread; does not wait."""
+        raise NotImplementedError
+
+    def finish(self, connection: Any, closing: Closing | None) -> None:
+        """Do what closing still has to do after :meth:`shut`, from any thread; does not wait. *closing*: the
+        place, where it is not free yet.
+        """
+        raise NotImplementedError
+
 
 class ThreadSide(Side):
     """The side of threads."""
@@ -72,6 +113,12 @@ class ThreadSide(Side):
 
     def _can_close(self, connection: Any) -> bool:
         return type(self.connector).close is not Connector.close or super()._can_close(connection)
+
+    def open_ahead(self, permit: Permit, outlook: Outlook) -> None:
+        """Connect for nobody in particular, in a helper thread."""
+        from poolhouse.pool.creating import ThreadCreating
+
+        helpers.run(ThreadCreating(permit, self, outlook, 0.0).run)
 
     def finish(self, connection: Any, closing: Closing | None) -> None:
         """Close in a helper thread. *closing*: the place, where it is not free yet."""

@@ -53,9 +53,9 @@ class StaticPool(ConnectionPool[C]):
 
     >>> pool = StaticPool(dict)
     >>> with pool.connection() as conn:
-    ...     conn["kept"] = True
+    ...     conn.update(kept=True)
     >>> with pool.connection() as conn:
-    ...     conn["kept"]
+    ...     conn.get("kept")
     True
     """
 

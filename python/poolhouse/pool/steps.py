@@ -1,8 +1,9 @@
 """How a borrow goes on that cannot be served at once: the decisions, apart from the I/O.
 
 :func:`acquire` is a generator. It yields what must be done (:class:`Look`, :class:`Begin`, :class:`Ping`,
-:class:`ConnectHere`) and is sent what came of it; the pool of threads does these things by blocking, the pool
-of tasks by awaiting. So the order of things is written once.
+:class:`ConnectHere`; where there are hooks :class:`CheckOut`, :class:`TimedOut`) and is sent what came of it;
+the pool of threads does these things by blocking, the pool of tasks by awaiting. So the order of things is
+written once.
 
 What it holds meanwhile are tokens of the core (``Grant``, ``Permit``, ``Waiter``). Each gives back what it
 stands for when it is dropped, so an exception at any point (a cancel, a signal, an error of the driver) loses
@@ -18,13 +19,16 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from poolhouse._core import Grant, Permit, Waiter
-from poolhouse.errors import ConnectFailed, PoolClosed, TooManyWaiters
+from poolhouse.errors import ConnectFailed, PoolClosed, PoolTimeout, TooManyWaiters
 
 if TYPE_CHECKING:
     from poolhouse.pool.creating import Creating
     from poolhouse.pool.face import PoolFace
 
-__all__ = ["Begin", "ConnectHere", "Look", "Ping", "Step", "acquire"]
+__all__ = ["Begin", "ConnectHere", "Look", "Ping", "Step", "acquire", "connect_failed"]
+
+#: Seconds of idleness below which a connection was opened, or given back, a moment ago.
+JUST_OPENED = 0.01
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,7 +66,23 @@ class Ping:
     timeout: float
 
 
-Step = Look | Begin | ConnectHere | Ping
+@dataclass(slots=True, frozen=True)
+class CheckOut:
+    """Run the hooks of a borrow. Answer: None, or the error of one, which keeps the connection from being
+    lent.
+    """
+
+    connection: Any
+
+
+@dataclass(slots=True, frozen=True)
+class TimedOut:
+    """Run the hooks of a borrow in vain. Answer: nothing."""
+
+    error: PoolTimeout
+
+
+Step = Look | Begin | ConnectHere | Ping | CheckOut | TimedOut
 
 
 def acquire(pool: PoolFace[Any], timeout: float, token: Grant | None = None) -> Generator[Step, Any, Grant]:
@@ -83,6 +103,10 @@ def acquire(pool: PoolFace[Any], timeout: float, token: Grant | None = None) -> 
     except TooManyWaiters:
         cap = pool.config.max_waiting
         raise TooManyWaiters(f"{pool.title}: {cap} borrowers wait already (max_waiting={cap})") from None
+    except PoolTimeout as error:
+        if pool.events is not None:
+            yield TimedOut(error)
+        raise
 
 
 def _acquire(pool: PoolFace[Any], timeout: float, token: Any) -> Generator[Step, Any, Grant]:
@@ -91,6 +115,7 @@ def _acquire(pool: PoolFace[Any], timeout: float, token: Any) -> Generator[Step,
     waiter: Waiter | None = None
     creating: Creating | None = None
     due: float | None = None
+    replaced = refused = most = 0
     if token is None:
         token = pool._start(timeout > 0, True)
         if token is None:
@@ -98,12 +123,37 @@ def _acquire(pool: PoolFace[Any], timeout: float, token: Any) -> Generator[Step,
     try:
         while True:
             if isinstance(token, Grant):
+                # Whatever becomes of it, this wait is over.
+                waiter = None
                 if (yield from _is_sound(pool, token, deadline)):
-                    return token
+                    if pool.events is None:
+                        return token
+                    refusal = yield from _checked_out(token)
+                    if refusal is None:
+                        return token
+                    refused += 1
+                    token = None
+                    if refused > pool._numbers()["capacity"]:
+                        raise refusal
+                    token = pool._start(timeout > 0, True)
+                    if token is None:
+                        raise pool.exhausted(monotonic() - began)
+                    continue
+                if replaced == 0:
+                    numbers = pool._numbers()
+                    most = numbers["lent"] + numbers["idle"] + 1
+                if replaced > most and token.idle < JUST_OPENED:
+                    # All that was open then has been replaced; to connect once more would go on for ever.
+                    if token.expired:
+                        return token
+                    token.discard()
+                    raise dead_at_once(pool)
+                replaced += 1
                 token = token.replace()
             elif isinstance(token, Permit):
                 permit, token = token, None
                 creating = pool.create(permit, deadline)
+                creating.clear_the_way()
                 if pool.connects_in_borrower:
                     if waiter is not None:
                         waiter.resign()
@@ -121,6 +171,8 @@ def _acquire(pool: PoolFace[Any], timeout: float, token: Any) -> Generator[Step,
                         # Nobody is waited for but our own connect, which has a bound of its own.
                         deadline = math.inf
                     yield Begin(creating)
+                else:
+                    creating.abandon()
             elif isinstance(token, Waiter):
                 waiter, due, token = token, token.due, None
             elif token is False:
@@ -153,11 +205,14 @@ def _is_sound(pool: PoolFace[Any], grant: Grant, deadline: float) -> Generator[S
         return True
     connection = grant.connection
     try:
-        alive = pool.looks_alive(connection)
+        alive = pool.looks_alive(grant)
         if alive and pool.config.pool_pre_ping:
             # A silent connection must leave time for another one.
             bound = min(pool.ping_timeout, max((deadline - monotonic()) / 2, 0.05))
             alive = yield Ping(connection, bound)
+            if pool.closed:
+                # Meanwhile: after a close nobody is lent anything (I7).
+                raise PoolClosed
     except BaseException:
         # Cut short in the middle of a look: nobody knows what is on that socket now.
         grant.discard()
@@ -165,6 +220,25 @@ def _is_sound(pool: PoolFace[Any], grant: Grant, deadline: float) -> Generator[S
     if not alive:
         pool._suspect()
     return alive
+
+
+def dead_at_once(pool: PoolFace[Any]) -> ConnectFailed:
+    """The error where one connection after the other is dead as soon as it is open."""
+    target = pool.connector.target
+    where = f" to {target}" if target else ""
+    return ConnectFailed(f"{pool.title}: new connections{where} are found dead as soon as they are open")
+
+
+def _checked_out(grant: Grant) -> Generator[Step, Any, Exception | None]:
+    """Run the hooks of a borrow; the connection that one of them is against is closed."""
+    passed = False
+    try:
+        error: Exception | None = yield CheckOut(grant.connection)
+        passed = error is None
+    finally:
+        if not passed:
+            grant.discard()
+    return error
 
 
 def connect_failed(pool_title: str, target: str, error: BaseException | None) -> ConnectFailed:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import copy_context
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from poolhouse._core import connection_of
+from poolhouse.config import PoolOptions, pool_signature
 from poolhouse.connectors.base import Connector, ConnectorBase, as_connector
-from poolhouse.pool import helpers, steps
+from poolhouse.errors import PoolClosed
+from poolhouse.pool import helpers, keeper, steps
 from poolhouse.pool.creating import ThreadCreating
 from poolhouse.pool.face import PoolFace
 from poolhouse.pool.sides import ThreadSide, logger
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from poolhouse._core import Grant, Lease, Permit
+    from poolhouse.service.drain import DrainReport
 
 C = TypeVar("C")
 
@@ -35,24 +38,27 @@ class ConnectionPool(PoolFace[C]):
         max_overflow: Connections beyond that under load (default 10); such a one is closed at its return.
         pool_timeout: Seconds that :meth:`get` waits (default 30); 0 waits for nobody.
         pool_recycle: Age in seconds at which a connection is replaced (default 3600), up to a fifth earlier
-        so that
-            connections made together do not die together; -1 for no limit.
+            so that connections made together do not die together; -1 for no limit.
         pool_pre_ping: Whether a connection that idled for more than *check_bypass* is pinged before it is
-        lent
-            (default False). Without it, a look at its socket must do, which costs nothing and sends nothing.
+            lent (default False). Without it, a look at its socket must do, which costs nothing and sends
+            nothing.
         pool_use_lifo: Lend what was returned last (default True), or what was returned first.
-        min_idle: Connections kept open even if idle for long, and opened ahead of need (default 0).
+        min_idle: Connections kept open even if idle for long, and opened ahead of need once the pool is in
+            use (default 0). At most *pool_size*.
         max_idle_time: Seconds after which an idle connection is closed (default None: no limit).
         max_waiting: Borrowers that may wait at the same time (default None: any number).
         name: The pool's name in messages (default None).
         check_bypass: Seconds of idleness below which a connection is lent without a look (default 0.5).
         retry_connect_for: Seconds that a failed connect is tried again, within the borrower's time-out
-        (default 0). overflow_linger: Seconds that an overflow connection idles before it is closed (default
-        0). create_in: ``"helper"`` (default) connects in a helper thread, so that a connection that comes
-        back in the
-            meantime is lent first; ``"caller"`` connects in the borrower.
-        leak_detection: Seconds after which a lease that is out is reported (default None: off).
-        reset_timeout: Seconds that cleaning a connection at its return may take (default 5).
+            (default 0).
+        overflow_linger: Seconds that an overflow connection idles before it is closed (default 0).
+        create_in: ``"helper"`` (default) connects in a helper thread, so that a connection that comes back in
+            the meantime is lent first; ``"caller"`` connects in the borrower.
+        leak_detection: Seconds after which a lease that is out is reported, with the stack of its borrower
+            (default None: off).
+        config: A :class:`poolhouse.PoolConfig` in the place of these defaults.
+        profile: The name of a :class:`poolhouse.PoolProfile`, likewise.
+        events: A :class:`poolhouse.PoolEvents`; or single hooks as *on_connect*, *on_checkout* and so on.
 
     Raises:
         ConfigError: An argument is not what it may be. Nothing connects before the first borrow.
@@ -69,8 +75,12 @@ class ConnectionPool(PoolFace[C]):
 
     if TYPE_CHECKING:
         # Native, and more exact here: what is lent forwards to the connection.
-        def get(self, timeout: float | None = None) -> C: ...
-        def try_get(self) -> C | None: ...
+        def get(self, timeout: float | None = None) -> C:
+            """Borrow a connection now, or wait for one."""
+
+        def try_get(self) -> C | None:
+            """A connection that can be had without any wait and any I/O, or None."""
+
         def connection(
             self,
             timeout: float | None = None,
@@ -78,49 +88,35 @@ class ConnectionPool(PoolFace[C]):
             settings: Mapping[str, Any] | None = None,
             database: str | None = None,
             session_id: str | None = None,
-        ) -> AbstractContextManager[C]: ...
+        ) -> AbstractContextManager[C]:
+            """A connection for a ``with`` block."""
 
     def __init__(
         self,
         connector: Connector[C] | Callable[[], C],
-        *,
-        pool_size: int = 5,
-        max_overflow: int = 10,
-        pool_timeout: float = 30.0,
-        pool_recycle: float = 3600,
-        pool_pre_ping: bool = False,
-        pool_use_lifo: bool = True,
-        min_idle: int = 0,
-        max_idle_time: float | None = None,
-        max_waiting: int | None = None,
-        name: str | None = None,
-        check_bypass: float = 0.5,
-        retry_connect_for: float = 0.0,
-        overflow_linger: float = 0.0,
-        create_in: str = "helper",
-        leak_detection: float | None = None,
-        reset_timeout: float = 5.0,
+        **given: Unpack[PoolOptions],
     ) -> None:
-        options = {
-            name: value for name, value in locals().items() if name not in ("self", "connector", "__class__")
-        }
-        made = as_connector(connector)
-        self._configure(made, None, options)
-        self._side = ThreadSide(made, self.title)
-        self._hook(False, *hooks(made))
+        self._configure(as_connector(connector), None, dict(given))
+        self._side = ThreadSide(self.connector, self.title)
+        self._hook(False, *hooks(self.connector), self._tracer(), self.events is not None)
 
     # -- the slow path of the native methods
-    # ---------------------------------------------------------------------------
 
     def _acquire(self, timeout: float | None, first: Grant | None) -> Grant:
         """What :meth:`get` does when there is anything to decide."""
         script = steps.acquire(self, self._seconds(timeout), first)
         # The script has its own reference now; a second one here would keep the grant past its use.
         del first
-        answer: Any = None
         try:
+            step = next(script)
             while True:
-                answer = self._perform(script.send(answer))
+                try:
+                    answer = self._perform(step)
+                except PoolClosed as error:
+                    # In the script's words, which name the pool.
+                    step = script.throw(error)
+                else:
+                    step = script.send(answer)
         except StopIteration as end:
             grant: Grant = end.value
             return grant
@@ -146,6 +142,10 @@ class ConnectionPool(PoolFace[C]):
                 return creating.run_here()
             case steps.Ping(connection, timeout):
                 return self._ping(connection, timeout)
+            case steps.CheckOut(connection):
+                return self.checked_out(connection)
+            case steps.TimedOut(error):
+                self.timed_out(error)
         return None
 
     def _ping(self, connection: C, timeout: float) -> bool:
@@ -157,6 +157,7 @@ class ConnectionPool(PoolFace[C]):
 
     def create(self, permit: Permit, deadline: float) -> ThreadCreating:
         """A connect in a helper thread."""
+        keeper.attend(self, self._side)
         return ThreadCreating(permit, self._side, self.outlook, self._retry_until(deadline))
 
     @contextmanager
@@ -176,8 +177,17 @@ class ConnectionPool(PoolFace[C]):
             )
             yield lease
 
-    # -- the end
-    # -------------------------------------------------------------------------------------------------------
+    # -- the beginning and the end
+
+    def initialize(self) -> None:
+        """Open the first connection (``min_idle`` of them, if more), so that a wrong address is known now.
+
+        Raises:
+            ConnectFailed: The connector cannot connect.
+        """
+        with ExitStack() as held:
+            for _ in range(max(1, self.config.min_idle)):
+                held.enter_context(self.connection())
 
     def close_all(self) -> None:
         """Close the pool for good. Waiters get PoolClosed, idle connections are closed, lent ones when they
@@ -185,9 +195,17 @@ class ConnectionPool(PoolFace[C]):
 
         Does not wait for what is lent, and may be called twice.
         """
-        self._close()
+        self._end()
 
     close = close_all
+
+    def drain(self, deadline: float) -> DrainReport:
+        """Close the pool for good, but leave borrowers *deadline* seconds to bring their connections back; see
+        :func:`poolhouse.drain`.
+        """
+        from poolhouse.service.drain import drain
+
+        return drain(self, deadline)
 
     def __enter__(self) -> Self:
         return self
@@ -198,7 +216,10 @@ class ConnectionPool(PoolFace[C]):
     def __del__(self) -> None:
         # A pool that nobody refers to lends nothing more. Half-made ones have nothing to close.
         if self.__dict__.get("_side") is not None:
-            self._close()
+            self._end()
+
+
+ConnectionPool.__init__.__signature__ = pool_signature()  # type: ignore[attr-defined]  # functions may carry one
 
 
 def hooks(connector: ConnectorBase[Any]) -> tuple[Any, Any, bool]:

@@ -13,6 +13,7 @@
 
 use crate::awaitable::{done, thrown};
 use crate::caller::{self, Place};
+use crate::calls;
 use crate::errors::Kind;
 use crate::pool::{Ended, Now, Pool};
 use crate::shared::{guarded, FORKS};
@@ -238,7 +239,7 @@ impl Lease {
         // Now, while the borrower's frame is the running one.
         this.set_place(py, caller::here(py));
         let timeout = (!this.timeout.is_nan()).then_some(this.timeout);
-        this.pool.bind(py).call_method1(intern!(py, "_enter_slowly"), (slf, timeout, first))
+        calls::method(this.pool.bind(py), intern!(py, "_enter_slowly"), (slf, timeout, first))
     }
 }
 
@@ -446,7 +447,7 @@ impl Lease {
             let place = caller::describe(py, place.code, place.instruction);
             let pool = self.pool.bind(py).clone();
             self.give_back(py, None, true)?;
-            pool.call_method1(intern!(py, "_lease_dropped"), (place,)).map(drop)
+            calls::method(&pool, intern!(py, "_lease_dropped"), (place,)).map(drop)
         });
     }
 }

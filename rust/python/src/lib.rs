@@ -6,6 +6,7 @@
 //! | `lease` | what a borrower holds |
 //! | `tokens` | what the slow path in Python holds while it decides |
 //! | `shared` | the core's state with the connections in it, and what the core asks of us |
+//! | `calls` | calls into Python that survive the end of the interpreter |
 //! | `caller`, `running` | who borrows, and from which line |
 //! | `report`, `verbose` | numbers, holders, DEBUG lines |
 //! | `awaitable` | an awaitable that is done |
@@ -20,6 +21,7 @@
 
 mod awaitable;
 mod caller;
+mod calls;
 mod clock;
 mod errors;
 mod lease;

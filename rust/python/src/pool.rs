@@ -6,6 +6,7 @@
 
 use crate::awaitable::done;
 use crate::caller::{self, Place};
+use crate::calls;
 use crate::clock;
 use crate::errors::Kind;
 use crate::lease::Lease;
@@ -122,7 +123,7 @@ impl Pool {
             return Err(PyRuntimeError::new_err("no running event loop: an async pool is used from a coroutine"));
         }
         // Python keeps the loop alive while it is known here, so the address stays its own.
-        let group: Group = slf.bind(py).call_method1(intern!(py, "_enter_loop"), (running,))?.extract()?;
+        let group: Group = calls::method(slf.bind(py), intern!(py, "_enter_loop"), (running,))?.extract()?;
         self.loops[address as usize % LOOPS].store(address << 13 | u64::from(group), Ordering::Relaxed);
         Ok(group)
     }
@@ -173,7 +174,7 @@ impl Pool {
         timeout: f64,
         first: Option<Grant>,
     ) -> PyResult<(Loan, Py<PyAny>)> {
-        let grant = slf.bind(py).call_method1(intern!(py, "_acquire"), (optional(timeout), first))?;
+        let grant = calls::method(slf.bind(py), intern!(py, "_acquire"), (optional(timeout), first))?;
         let grant = grant.cast_into::<Grant>()?;
         self.redeem(py, slf, grant.get())
     }
@@ -194,7 +195,7 @@ impl Pool {
         data.note_place(place);
         if let Some(trace) = self.hooks.get().and_then(|hooks| hooks.trace.as_ref()) {
             guarded(py, |py| {
-                data.set_trace(py, Some(trace.call0(py)?));
+                data.set_trace(py, Some(calls::call(trace.bind(py), ())?.unbind()));
                 Ok(())
             });
         }
@@ -286,7 +287,7 @@ impl Verdict {
         raw: bool,
     ) {
         if let (Some(error), Some(judge)) = (error, &hooks.judge) {
-            if self.answer(py, slf, "is_broken", judge.bind(py).call1((connection, error)), true) {
+            if self.answer(py, slf, "is_broken", calls::call(judge.bind(py), (connection, error)), true) {
                 self.sound = false;
                 self.suspect = true;
             }
@@ -295,7 +296,7 @@ impl Verdict {
             self.sound = false;
         }
         if let (true, Some(reset)) = (self.sound, &hooks.reset) {
-            self.sound = self.answer(py, slf, "reset", reset.bind(py).call1((connection,)), false);
+            self.sound = self.answer(py, slf, "reset", calls::call(reset.bind(py), (connection,)), false);
         }
     }
 
@@ -313,7 +314,7 @@ impl Verdict {
             Err(error) => error,
         };
         if error.is_instance_of::<PyException>(py) {
-            if let Err(error) = slf.bind(py).call_method1(intern!(py, "_hook_failed"), (hook, error.value(py))) {
+            if let Err(error) = calls::method(slf.bind(py), intern!(py, "_hook_failed"), (hook, error.value(py))) {
                 error.write_unraisable(py, None);
             }
         } else {
@@ -456,7 +457,7 @@ impl Pool {
         let seconds = Self::timeout(slf, timeout)?;
         if settings.is_some() || database.is_some() || session_id.is_some() {
             let arguments = (optional(seconds), settings, database, session_id);
-            return slf.call_method1(intern!(py, "_configured"), arguments);
+            return calls::method(slf, intern!(py, "_configured"), arguments);
         }
         Ok(Bound::new(py, Lease::new(slf.clone().unbind(), seconds))?.into_any())
     }
@@ -467,7 +468,7 @@ impl Pool {
         match slf.get().borrow_now(py, slf.as_unbound())? {
             Now::Lent(loan, connection) => Ok(Some(Self::lease(slf, loan, connection)?.into_any())),
             Now::Slow(first) => {
-                let grant = slf.call_method1(intern!(py, "_try_acquire"), (first,))?;
+                let grant = calls::method(slf, intern!(py, "_try_acquire"), (first,))?;
                 if grant.is_none() {
                     return Ok(None);
                 }

@@ -4,6 +4,7 @@
 //! connection, and refers to no pool, so a pool whose last reference is dropped goes at once.
 
 use crate::caller::Place;
+use crate::calls;
 use crate::clock;
 use crate::tokens::Closing;
 use poolhouse_core::{Hand, Host, Pool, Ticket};
@@ -237,6 +238,19 @@ impl Shared {
         Binding { shared: self, py }
     }
 
+    /// End the connection that a permit was to replace, where it is still there: it was found dead or too old, so it must not be laid down
+    /// again when the permit is given up.
+    pub(crate) fn end_stale(&self, py: Python<'_>, hand: &Hand) {
+        if let Some(open) = self.take_open(hand.slot()) {
+            guarded(py, |py| {
+                let side = open.side.bind(py);
+                calls::method(side, intern!(py, "shut"), (&open.connection,))?;
+                calls::method(side, intern!(py, "finish"), (&open.connection, py.None())).map(drop)
+            });
+        }
+        self.core.stale_closed(&self.host(py), hand);
+    }
+
     /// Count a wait that ended with a connection.
     pub(crate) fn note_wait(&self, since: u64, now: u64) {
         let waited = now.saturating_sub(since);
@@ -260,7 +274,7 @@ impl Host for Binding<'_, '_> {
             return;
         };
         guarded(py, |py| {
-            let awake = waker.call0()?;
+            let awake = calls::call(&waker, ())?;
             if awake.is(pyo3::types::PyBool::new(py, false).as_any()) {
                 // Its event loop is closed: nobody will ever look. Act for it, and for all of its group.
                 let core = &self.shared.core;
@@ -280,16 +294,16 @@ impl Host for Binding<'_, '_> {
         };
         let mut hand = Some(hand);
         guarded(py, |py| {
-            let at_once = open.side.bind(py).call_method1(intern!(py, "shut"), (&open.connection,))?;
+            let at_once = calls::method(open.side.bind(py), intern!(py, "shut"), (&open.connection,))?;
             if at_once.is_truthy()? {
                 // The socket is gone, so the place is free; what closing still has to do is off the count.
                 if let Some(hand) = hand.take() {
                     shared.core.closed(self, hand, clock::fine());
                 }
-                open.side.bind(py).call_method1(intern!(py, "finish"), (&open.connection, py.None()))?;
+                calls::method(open.side.bind(py), intern!(py, "finish"), (&open.connection, py.None()))?;
             } else if let Some(taken) = hand.take() {
                 let closing = Closing::new(shared.arc(), taken);
-                open.side.bind(py).call_method1(intern!(py, "finish"), (&open.connection, closing))?;
+                calls::method(open.side.bind(py), intern!(py, "finish"), (&open.connection, closing))?;
             }
             Ok(())
         });

@@ -135,8 +135,12 @@ impl Drop for Grant {
         if let (Some(loan), true) = (self.loan.take(), ours(self.forks)) {
             Python::attach(|py| {
                 let host = self.shared.host(py);
-                // Stale is impossible: the loan was ours alone.
-                let _ = self.shared.core.release(&host, loan, lane(thread_ident()), clock::fine());
+                // Stale is impossible: the loan was ours alone. One that was to be looked at first was not: nobody may take it for sound.
+                let _ = if self.vet == Vet::Fresh {
+                    self.shared.core.release(&host, loan, lane(thread_ident()), clock::fine())
+                } else {
+                    self.shared.core.discard(&host, loan, clock::fine())
+                };
             });
         }
     }
@@ -255,6 +259,7 @@ impl Permit {
     /// The connect failed: the waiter it was made for is told, the permit goes to the next one.
     fn failed(&self, py: Python<'_>) -> PyResult<()> {
         let hand = self.take(py)?;
+        self.shared.end_stale(py, &hand);
         self.shared.core.create_failed(&self.shared.host(py), hand, self.ticket(), clock::fine());
         Ok(())
     }
@@ -265,6 +270,7 @@ impl Drop for Permit {
         if let (Some(hand), true) = (self.hand.take(), ours(self.forks)) {
             Python::attach(|py| {
                 let host = self.shared.host(py);
+                self.shared.end_stale(py, &hand);
                 match self.ticket() {
                     Some(ticket) => self.shared.core.create_failed(&host, hand, Some(ticket), clock::fine()),
                     None => self.shared.core.give_up(&host, hand, clock::fine()),

@@ -1,0 +1,198 @@
+"""FORK: forked children."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from poolhouse import AsyncConnectionPool, PoolError, PoolTimeout
+from tests.support.bench import Bench, assert_whole, at_rest
+from tests.support.fakes import AsyncFakeConnector, FakeServer
+
+# Python 3.12 and later warn of a fork while other threads run; that is what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+def _in_child(work: Callable[[], None], seconds: float = 10.0) -> None:
+    """Run *work* in a forked child; it must end well, in time."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            work()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("create_in", ["helper", "caller"])
+def test_fork01_03_the_child_starts_empty(threads: Bench, create_in: str) -> None:
+    pool = threads.pool(2, create_in=create_in, min_idle=1)
+    held, other = pool.get(), pool.get()
+    inherited = list(threads.server.made)
+
+    def child() -> None:
+        threads.server.forget()
+        assert pool.stats().lent == pool.stats().idle == 0
+        assert_whole(threads, pool)
+        uses: list[Callable[[], object]] = [
+            lambda: held.query(1),
+            lambda: pool.return_connection(held),
+            lambda: pool.invalidate(other),
+            lambda: held.__exit__(None, None, None),
+        ]
+        for use in uses:
+            with pytest.raises(PoolError, match="before the process forked"):
+                use()
+        assert at_rest(pool)
+        pool.close_all()
+        assert not any(each.queries or each.ended for each in inherited)
+
+    _in_child(child)
+    assert held.query("parent") == "parent"
+    pool.return_connection(held)
+    pool.return_connection(other)
+    assert_whole(threads, pool)
+
+
+def test_fork03_a_lease_that_is_dropped_in_the_child(threads: Bench) -> None:
+    pool = threads.pool(1)
+    box: list[Any] = [pool.get()]
+    made = threads.server.made[0]
+
+    def child() -> None:
+        threads.server.forget()
+        box.clear()
+        gc.collect()
+        assert not made.ended
+        pool.return_connection(pool.get(2))
+        assert_whole(threads, pool)
+
+    _in_child(child)
+    pool.return_connection(box.pop())
+    assert_whole(threads, pool)
+
+
+def test_fork04_while_eight_threads_borrow(threads: Bench) -> None:
+    """60 forks at any moment of borrows, connects and returns: no child inherits a lock (I8)."""
+    pool = threads.pool(4, 2)
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            lease = pool.get(10)
+            if lease.number % 3:
+                pool.return_connection(lease)
+            else:
+                pool.invalidate(lease)
+
+    workers = [threads.start(work) for _ in range(8)]
+
+    def child() -> None:
+        lease = pool.get(5)
+        lease.query()
+        pool.return_connection(lease)
+        pool.stats()
+
+    try:
+        for _ in range(60):
+            _in_child(child, 5)
+    finally:
+        stop.set()
+    for worker in workers:
+        worker.result(10)
+    assert_whole(threads, pool)
+
+
+def test_fork_of_a_fork(threads: Bench) -> None:
+    """FORK01, twice: a grandchild starts empty as well."""
+    pool = threads.pool(1)
+    held = pool.get()
+
+    def child() -> None:
+        mine = pool.get(1)
+
+        def grandchild() -> None:
+            with pytest.raises(PoolError):
+                mine.query()
+            pool.return_connection(pool.get(1))
+
+        _in_child(grandchild)
+        pool.return_connection(mine)
+
+    _in_child(child)
+    pool.return_connection(held)
+
+
+def test_fork01_with_tasks() -> None:
+    """A loop that runs in the parent, with a borrower and a waiter; the child runs a loop of its own."""
+    server = FakeServer()
+
+    async def main() -> None:
+        pool = AsyncConnectionPool(AsyncFakeConnector(server), pool_size=1, max_overflow=0)
+        lease = await pool.get()
+        waiter = asyncio.create_task(pool.get(20))
+        await asyncio.sleep(0.01)
+
+        def child() -> None:
+            async def use() -> None:
+                own = await pool.get(1)
+                with pytest.raises(PoolTimeout):
+                    await pool.get(0)
+                with pytest.raises(PoolError, match="before the process forked"):
+                    await pool.return_connection(lease)
+                await pool.return_connection(own)
+                await pool.close_all()
+
+            # asyncio refuses a second loop in a thread that runs one, so the child takes another.
+            failed: list[BaseException] = []
+
+            def run() -> None:
+                try:
+                    asyncio.run(use())
+                except BaseException as error:
+                    failed.append(error)
+                    raise
+
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+            assert not failed
+            assert not server.made[0].ended
+
+        _in_child(child)
+        await pool.return_connection(lease)
+        await pool.return_connection(await waiter)
+        await pool.close_all()
+
+    asyncio.run(main())
+
+
+def test_fork_during_a_connect(threads: Bench) -> None:
+    """FORK04: the helper thread that connects is not in the child; its place is free there."""
+    pool = threads.pool(1)
+    threads.server.answers.clear()
+    waiter = threads.waiting(pool, 10)
+
+    def child() -> None:
+        threads.server.answers.set()
+        pool.return_connection(pool.get(2))
+
+    _in_child(child)
+    threads.server.answers.set()
+    pool.return_connection(waiter.result(2))
+    time.sleep(0.01)
+    assert_whole(threads, pool)

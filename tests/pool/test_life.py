@@ -1,0 +1,193 @@
+"""LIFE: recycle, idle, check. LIFE03, which needs a driven clock, is shown in the core's own tests."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any
+
+import pytest
+
+from poolhouse import ConnectFailed
+from tests.support.bench import Bench, assert_whole, at_rest, within
+from tests.support.fakes import FakeConnection
+from tests.support.wait import eventually
+
+
+def test_life01_an_old_connection_is_replaced_at_the_borrow(bench: Bench) -> None:
+    pool = bench.pool(1, pool_recycle=0.2)
+    bench.give(pool, bench.get(pool))
+    time.sleep(0.3)
+    lease = bench.get(pool)
+    assert lease.number == 1
+    eventually(lambda: bench.server.open == 1)
+    bench.give(pool, lease)
+    assert pool.stats().expired == 1
+    assert_whole(bench, pool)
+
+
+def test_life02_in_use_beyond_its_age(bench: Bench) -> None:
+    pool = bench.pool(1, pool_recycle=0.2)
+    lease = bench.get(pool)
+    time.sleep(0.3)
+    assert lease.query("held") == "held"
+    bench.give(pool, lease)
+    eventually(lambda: bench.server.open == 0)
+    until = time.monotonic() + 0.5
+    ages: dict[int, float] = {}
+    while time.monotonic() < until:
+        lease = bench.get(pool)
+        ages.setdefault(lease.number, time.monotonic())
+        # Its age at the borrow, up to the clock's grain.
+        assert time.monotonic() - ages[lease.number] < 0.25
+        bench.give(pool, lease)
+    assert len(ages) >= 3
+
+
+def test_life04_a_step_of_the_wall_clock_changes_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = bench.pool(4, pool_recycle=3600, max_idle_time=60)
+    leases = [bench.get(pool) for _ in range(4)]
+    waiter = bench.waiting(pool, 1.0)
+    real = time.time
+    for step in (7200, -7200):
+        monkeypatch.setattr(time, "time", lambda step=step: real() + step)
+        time.sleep(0.1)
+        assert not waiter.done()
+    for lease in leases:
+        bench.give(pool, lease)
+    bench.give(pool, waiter.result(1))
+    assert_whole(bench, pool)
+    assert bench.server.connects == 4
+
+
+@pytest.mark.parametrize("expired", [True, False])
+def test_life05_life10_a_replacement_that_is_refused(bench: Bench, expired: bool) -> None:
+    """Too old, or its ping failed; then the reconnect is refused: ConnectFailed, never the dead connection."""
+    options: dict[str, Any] = (
+        {"pool_recycle": 0.05} if expired else {"pool_pre_ping": True, "check_bypass": 0.02}
+    )
+    pool = bench.pool(1, **options)
+    bench.give(pool, bench.get(pool))
+    time.sleep(0.1)
+    bench.server.crash()
+    for _ in range(3):
+        with within(0.5), pytest.raises(ConnectFailed, match="connection refused"):
+            bench.get(pool)
+    assert at_rest(pool)
+    bench.server.up = True
+    lease = bench.get(pool)
+    assert lease.query(1) == 1
+    bench.give(pool, lease)
+    assert bench.server.open == 1
+
+
+def test_life06_a_thousand_recycles(bench: Bench) -> None:
+    pool = bench.pool(1)
+    for _ in range(1000):
+        pool.evict_all()
+        bench.give(pool, bench.get(pool))
+    eventually(lambda: at_rest(pool))
+    assert bench.server.connects == 1000
+    assert bench.server.open == 1
+    bench.server.made.clear()
+    gc.collect()
+
+    def alive() -> int:
+        return sum(
+            isinstance(each, FakeConnection) and each.server is bench.server for each in gc.get_objects()
+        )
+
+    # One in the pool; a helper thread or a task may hold its last one for a moment.
+    eventually(lambda: alive() <= 2)
+    assert pool.stats().closes == 999
+
+
+def test_life07_within_check_bypass_no_look(bench: Bench) -> None:
+    pool = bench.pool(1, check_bypass=10, pool_pre_ping=True)
+    for _ in range(20):
+        bench.give(pool, bench.get(pool))
+    assert bench.server.checks == bench.server.pings == 0
+
+
+@pytest.mark.parametrize("ping", [True, False])
+def test_life09_beyond_check_bypass_one_look_and_at_most_one_ping(bench: Bench, ping: bool) -> None:
+    pool = bench.pool(1, check_bypass=0.05, pool_pre_ping=ping)
+    bench.give(pool, bench.get(pool))
+    time.sleep(0.1)
+    lease = bench.get(pool)
+    assert (bench.server.checks, bench.server.pings) == (1, int(ping))
+    assert lease.number == 0
+    bench.give(pool, lease)
+
+
+def test_life08_found_dead_and_replaced_unseen(bench: Bench) -> None:
+    pool = bench.pool(1, check_bypass=0.05)
+    bench.give(pool, bench.get(pool))
+    bench.server.made[0].alive = False
+    time.sleep(0.1)
+    lease = bench.get(pool)
+    assert lease.query("first") == "first"
+    bench.give(pool, lease)
+    assert pool.stats().found_dead == 1
+    assert_whole(bench, pool)
+
+
+def test_life11_a_silent_connection_leaves_time_for_another(bench: Bench) -> None:
+    pool = bench.pool(1, check_bypass=0.02, pool_pre_ping=True)
+    bench.give(pool, bench.get(pool))
+    time.sleep(0.05)
+    bench.server.ping_time = 60
+    with within(2.0):
+        lease = bench.get(pool, 1.0)
+    assert lease.number == 1
+    bench.give(pool, lease)
+
+
+def test_life13_rolling_replacement(bench: Bench) -> None:
+    pool = bench.pool(4)
+    leases = [bench.get(pool) for _ in range(4)]
+    for lease in leases[:2]:
+        bench.give(pool, lease)
+    pool.evict_all()
+    eventually(lambda: bench.server.open == 2)
+    for lease in leases[2:]:
+        assert lease.query(1) == 1
+        bench.give(pool, lease)
+    eventually(lambda: bench.server.open == 0)
+    assert_whole(bench, pool)
+    assert bench.server.connects == 8
+
+
+def test_the_servers_idle_limit_is_learnt(bench: Bench) -> None:
+    """The server tells with an answer how long it lets a connection idle; what idled for longer is replaced."""
+    bench.server.keep_alive = 0.3
+    pool = bench.pool(1, check_bypass=0.05)
+    lease = bench.get(pool)
+    lease.query()
+    bench.give(pool, lease)
+    # Learnt at the first look, and in time for this connection itself.
+    time.sleep(0.4)
+    lease = bench.get(pool)
+    assert lease.number == 1
+    bench.give(pool, lease)
+    time.sleep(0.1)
+    lease = bench.get(pool)
+    assert lease.number == 1
+    bench.give(pool, lease)
+    time.sleep(0.4)
+    lease = bench.get(pool)
+    assert lease.number == 2
+    bench.give(pool, lease)
+    assert pool.stats().expired == 1
+
+
+def test_an_idle_limit_of_nothing_does_not_connect_for_ever(bench: Bench) -> None:
+    bench.server.keep_alive = 0.0
+    pool = bench.pool(1, check_bypass=0)
+    for _ in range(5):
+        lease = bench.get(pool, 2)
+        lease.query()
+        bench.give(pool, lease)
+    assert bench.server.attempts <= 20

@@ -1,0 +1,165 @@
+"""FORK: several event loops, and threads beside them, on one capacity."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from poolhouse import AsyncConnectionPool, ConnectionPool
+from tests.support.bench import AT_ONCE, Bench, TaskBench, at_rest
+from tests.support.fakes import AsyncFakeConnector, FakeConnection, FakeConnector, FakeServer
+from tests.support.wait import eventually
+
+
+@pytest.fixture
+def second() -> Iterator[TaskBench]:
+    """Another event loop, in another thread."""
+    made = TaskBench()
+    yield made
+    made.finish()
+
+
+def test_fork05_06_one_loop_after_the_other() -> None:
+    server = FakeServer()
+    pool = AsyncConnectionPool(AsyncFakeConnector(server), pool_size=2, max_overflow=0)
+
+    async def use() -> list[int]:
+        leases = [await pool.get(1), await pool.get(1)]
+        numbers = [lease.number for lease in leases]
+        for lease in leases:
+            await pool.return_connection(lease)
+        return numbers
+
+    for turn in range(5):
+        assert asyncio.run(use()) == [2 * turn, 2 * turn + 1]
+        assert server.most_open <= 2
+        # Those of the loop before are shut.
+        assert all(each.ended for each in server.made[: 2 * turn])
+    pool._end()
+    assert server.open == 0
+
+
+def test_fork07_idle_connections_of_another_loop_are_retired(tasks: TaskBench, second: TaskBench) -> None:
+    pool = tasks.pool(2)
+    for lease in [tasks.get(pool), tasks.get(pool)]:
+        tasks.give(pool, lease)
+    first = second.getting(pool, 5).result(AT_ONCE)
+    other = second.getting(pool, 5).result(AT_ONCE)
+    assert {first.number, other.number} == {2, 3}
+    assert tasks.server.most_open <= 2
+    second.give(pool, first)
+    second.give(pool, other)
+    assert pool.stats().retired == 2
+
+
+def test_fork08_a_waiter_of_another_loop(tasks: TaskBench, second: TaskBench) -> None:
+    pool = tasks.pool(1)
+    lease = tasks.get(pool)
+    waiter = second.waiting(pool, 10)
+    tasks.give(pool, lease)
+    got = waiter.result(AT_ONCE)
+    assert got.number == 1
+    second.give(pool, got)
+    assert tasks.server.most_open == 1
+
+
+def test_fork07_08_threads_and_tasks_share_one_capacity(threads: Bench, second: TaskBench) -> None:
+    server = FakeServer()
+    pool = ConnectionPool(FakeConnector(server), pool_size=2, max_overflow=0)
+    aio = AsyncConnectionPool(AsyncFakeConnector(server), shares=pool)
+    mine, also = pool.get(), pool.get()
+    waiter = second.waiting(aio, 10)
+    assert [holder.who for holder in aio.holders()] == ["thread 'MainThread'"] * 2
+    pool.return_connection(mine)
+    got = waiter.result(AT_ONCE)
+    assert got.number == 2
+    thread = threads.waiting(pool, 10)
+    second.give(aio, got)
+    got = thread.result(AT_ONCE)
+    assert server.most_open <= 2
+    pool.return_connection(got)
+    pool.return_connection(also)
+    eventually(lambda: at_rest(pool))
+    assert pool.stats() == aio.stats()
+    pool.close_all()
+    assert aio.closed
+
+
+async def test_a_closed_face_that_shares_leaves_no_waiter() -> None:
+    """Dropped, a pool that shares gives its own connections up, and nothing else of the other."""
+    server = FakeServer()
+    pool = ConnectionPool(FakeConnector(server), pool_size=2, max_overflow=0)
+    held = pool.get()
+    aio = AsyncConnectionPool(AsyncFakeConnector(server), shares=pool)
+    await aio.return_connection(await aio.get(1))
+    del aio
+    await asyncio.sleep(0.01)
+    assert server.open == 1
+    assert not pool.closed
+    pool.return_connection(held)
+    pool.return_connection(pool.get(1))
+    pool.close_all()
+
+
+def test_a_loop_that_dies_with_waiters_holds_nobody_up(threads: Bench) -> None:
+    """A return meets a waiter whose loop is closed: the connection goes to one who lives."""
+    server = FakeServer()
+    pool = ConnectionPool(FakeConnector(server), pool_size=1, max_overflow=0)
+    aio = AsyncConnectionPool(AsyncFakeConnector(server), shares=pool)
+    lease = pool.get()
+    loop = asyncio.new_event_loop()
+
+    async def wait() -> None:
+        await aio.get(60)
+
+    waiting = wait()
+    task = loop.create_task(waiting)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert pool.stats().waiting == 1
+    loop.close()
+    living = threads.waiting(pool, 10)
+    pool.return_connection(lease)
+    pool.return_connection(living.result(AT_ONCE))
+    # Pending for ever, and this loop cannot say so any more.
+    setattr(task, "_log_destroy_pending", False)  # noqa: B010  # private, as asyncio.gather uses it
+    waiting.close()
+    assert pool.stats().waiting == 0
+    pool.close_all()
+
+
+def test_many_loops_at_once(tasks: TaskBench) -> None:
+    """FORK07: 12 loops, more than the native path remembers, at once on 4+2."""
+    server = FakeServer()
+    pool = AsyncConnectionPool(AsyncFakeConnector(server), pool_size=4, max_overflow=2)
+    owners: dict[int, int] = {}
+    failed: list[BaseException] = []
+
+    async def use() -> None:
+        for _ in range(60):
+            async with pool.connection(10) as lease:
+                me = threading.get_ident()
+                assert owners.setdefault(lease.number, me) == me, "used outside its loop"
+                await lease.aquery(seconds=0.0002)
+
+    async def several() -> None:
+        await asyncio.gather(use(), use())
+
+    def run() -> None:
+        try:
+            asyncio.run(several())
+        except BaseException as error:
+            failed.append(error)
+
+    workers = [threading.Thread(target=run) for _ in range(12)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(40)
+    assert not failed
+    assert server.most_open <= 6
+    eventually(lambda: at_rest(pool))
+    pool._end()
+    assert isinstance(server.made[0], FakeConnection)

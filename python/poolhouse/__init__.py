@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .config import PoolConfig, PoolProfile
     from .connectors.base import AsyncConnector, Connector
     from .engine.asyncio import AsyncEngine, create_async_engine
     from .engine.sync import Engine, create_engine
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         PoolTimeout,
         TooManyWaiters,
     )
+    from .events import Event, PoolEvents
     from .pool import (
         AsyncConnectionPool,
         AsyncNullPool,
@@ -39,9 +41,17 @@ if TYPE_CHECKING:
         NullPool,
         StaticPool,
     )
+    from .service.databases import DatabasePool, MultiDatabasePool
+    from .service.drain import DrainReport, drain, drain_async
+    from .service.health import PoolHealth, PoolHealthMonitor
+    from .service.health_async import AsyncPoolHealthMonitor
+    from .service.manager import PoolManager
+    from .service.sizing import PoolSize, calculate_pool_size, calculate_pool_size_for_cpus
     from .session.asyncio import AsyncSession
+    from .session.maker import sessionmaker
     from .session.result import MultipleResultsFound, NoResultFound, Result, Row
     from .session.sync import Session
+    from .session.text import text
 
 #: Public name -> the module that defines it.
 _HOME = {
@@ -56,12 +66,30 @@ _HOME = {
     "AsyncNullPool": "pool",
     "AsyncStaticPool": "pool",
     "Session": "session.sync",
+    "sessionmaker": "session.maker",
+    "text": "session.text",
     "AsyncSession": "session.asyncio",
     "Result": "session.result",
     "Row": "session.result",
     "NoResultFound": "session.result",
     "MultipleResultsFound": "session.result",
     "url_from_env": "environment",
+    "PoolConfig": "config",
+    "PoolProfile": "config",
+    "PoolEvents": "events",
+    "Event": "events",
+    "DrainReport": "service.drain",
+    "drain": "service.drain",
+    "drain_async": "service.drain",
+    "PoolManager": "service.manager",
+    "PoolHealth": "service.health",
+    "PoolHealthMonitor": "service.health",
+    "AsyncPoolHealthMonitor": "service.health_async",
+    "DatabasePool": "service.databases",
+    "MultiDatabasePool": "service.databases",
+    "PoolSize": "service.sizing",
+    "calculate_pool_size": "service.sizing",
+    "calculate_pool_size_for_cpus": "service.sizing",
     "Connector": "connectors.base",
     "AsyncConnector": "connectors.base",
     "PoolError": "errors",
@@ -78,6 +106,7 @@ __all__ = [
     "AsyncConnector",
     "AsyncEngine",
     "AsyncNullPool",
+    "AsyncPoolHealthMonitor",
     "AsyncSession",
     "AsyncStaticPool",
     "ConfigError",
@@ -85,20 +114,37 @@ __all__ = [
     "ConnectionPool",
     "ConnectionReturnedError",
     "Connector",
+    "DatabasePool",
+    "DrainReport",
     "Engine",
+    "Event",
+    "MultiDatabasePool",
     "MultipleResultsFound",
     "NoResultFound",
     "NullPool",
     "PoolClosed",
+    "PoolConfig",
     "PoolError",
+    "PoolEvents",
+    "PoolHealth",
+    "PoolHealthMonitor",
+    "PoolManager",
+    "PoolProfile",
+    "PoolSize",
     "PoolTimeout",
     "Result",
     "Row",
     "Session",
     "StaticPool",
     "TooManyWaiters",
+    "calculate_pool_size",
+    "calculate_pool_size_for_cpus",
     "create_async_engine",
     "create_engine",
+    "drain",
+    "drain_async",
+    "sessionmaker",
+    "text",
     "url_from_env",
 ]
 

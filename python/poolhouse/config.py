@@ -1,6 +1,7 @@
 """What an engine was told, checked and merged: :class:`EngineConfig` out of all the ways to say it.
 
-Layers, from the weakest to the strongest: defaults, environment (only without a URL), URL, keywords, ``connect_args``.
+Layers, from the weakest to the strongest: defaults (or ``config=``, ``profile=``), environment (only without a URL),
+URL, keywords, ``connect_args``.
 A layer holds only what was really said in it, so a keyword that happens to equal its default still wins over the URL.
 ``settings`` and ``headers`` are merged key by key; everything else is replaced as a whole.
 
@@ -10,25 +11,104 @@ by the first query of a service at night.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
-from .environment import default_password, environment_layers, nothing_named
+from .environment import default_password, environment_layers, nothing_named, pool_options_from
 from .errors import ConfigError
 from .options import CONNECTION_OPTIONS, MAX_CAPACITY, POOL_OPTIONS, unknown
-from .url import URL, parse_url
+from .url import URL, parse_url, scheme_of
 
-__all__ = ["ConnectionConfig", "EngineConfig", "PoolConfig", "build_config"]
+if TYPE_CHECKING:
+    import inspect
+
+    from .events import PoolEvents
+
+    #: A hook of an event, or several.
+    Hooks = Callable[..., Any] | Sequence[Callable[..., Any]] | None
+
+__all__ = [
+    "ConnectionConfig",
+    "EngineConfig",
+    "PoolConfig",
+    "PoolOptions",
+    "PoolProfile",
+    "base_options",
+    "build_config",
+    "pool_options",
+    "pool_signature",
+]
 
 #: Where TLS is meant although nothing says so, as clickhouse-connect has it.
-_TLS_PORTS = frozenset({443, 8443})
+_TLS_PORTS = {"clickhouse": frozenset({443, 8443}), "native": frozenset({9440})}
 _MERGED = frozenset({"settings", "headers"})
+
+
+class PoolOptions(TypedDict, total=False):
+    """The keywords of a pool, for type checkers. The fields of :class:`PoolConfig` have their rules and defaults."""
+
+    pool_size: int
+    max_overflow: int
+    pool_timeout: float
+    pool_recycle: float
+    pool_pre_ping: bool
+    pool_use_lifo: bool
+    min_idle: int
+    max_idle_time: float | None
+    max_waiting: int | None
+    name: str | None
+    check_bypass: float
+    retry_connect_for: float
+    overflow_linger: float
+    create_in: str
+    leak_detection: float | None
+    config: PoolConfig | None
+    profile: PoolProfile | str | None
+    events: PoolEvents | None
+    on_connect: Hooks
+    on_checkout: Hooks
+    on_checkin: Hooks
+    on_close: Hooks
+    on_invalidate: Hooks
+    on_timeout: Hooks
+    on_reset: Hooks
+
+
+class PoolProfile(StrEnum):
+    """Pool settings with a name, as starting points; :meth:`PoolConfig.for_profile` has their values."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+    HIGH_LOAD = "high_load"
+    BATCH = "batch"
+
+
+_PROFILES: Mapping[PoolProfile, Mapping[str, Any]] = {
+    profile: {
+        "pool_size": pool_size,
+        "max_overflow": max_overflow,
+        "pool_timeout": pool_timeout,
+        "pool_recycle": pool_recycle,
+        "pool_pre_ping": pool_pre_ping,
+    }
+    for profile, pool_size, max_overflow, pool_timeout, pool_recycle, pool_pre_ping in (
+        (PoolProfile.DEVELOPMENT, 2, 3, 10, 300, True),
+        (PoolProfile.PRODUCTION, 10, 20, 30, 3600, True),
+        (PoolProfile.HIGH_LOAD, 25, 50, 60, 1800, True),
+        # A batch job notices a dead connection by its own error, and starts again.
+        (PoolProfile.BATCH, 5, 10, 120, 7200, False),
+    )
+}
 
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """How connections are lent. Times are in seconds.
+    """How connections are lent. Times are in seconds. Checked when it is made, and immutable.
+
+    Give it to an engine or a pool as ``config=``: it takes the place of the defaults, so what the environment, the URL
+    or a keyword says goes before it.
 
     >>> PoolConfig(pool_size=-1)
     Traceback (most recent call last):
@@ -66,8 +146,6 @@ class PoolConfig:
     create_in: str = "helper"
     #: Warn of a lease that is out for longer than this, with the stack of its borrower.
     leak_detection: float | None = None
-    #: How long cleaning a connection at its return may take.
-    reset_timeout: float = 5.0
 
     def __post_init__(self) -> None:
         _check_fields(self, POOL_OPTIONS)
@@ -86,6 +164,84 @@ class PoolConfig:
             )
         if self.min_idle > self.pool_size:
             raise ConfigError.of("min_idle", self.min_idle, f"at most pool_size={self.pool_size}")
+
+    @classmethod
+    def for_profile(cls, profile: PoolProfile | str) -> Self:
+        """The settings that go by the name *profile*.
+
+        ============== ========= ============ ============ ============ =============
+        profile        pool_size max_overflow pool_timeout pool_recycle pool_pre_ping
+        ============== ========= ============ ============ ============ =============
+        development    2         3            10 s         300 s        True
+        production     10        20           30 s         3600 s       True
+        high_load      25        50           60 s         1800 s       True
+        batch          5         10           120 s        7200 s       False
+        ============== ========= ============ ============ ============ =============
+
+        Raises:
+            ConfigError: There is no such profile.
+
+        >>> PoolConfig.for_profile("high_load").pool_size
+        25
+        """
+        return cls(**_profile_options(profile))
+
+    @classmethod
+    def from_env(
+        cls,
+        prefix: str = "POOLHOUSE_",
+        *,
+        environ: Mapping[str, str] | None = None,
+        profile: PoolProfile | str | None = None,
+    ) -> Self:
+        """The settings that environment variables name: ``POOLHOUSE_POOL_SIZE``, ``POOLHOUSE_MAX_OVERFLOW`` and so on.
+
+        ``POOLHOUSE_PROFILE`` chooses a profile that the other variables change. An empty variable counts as unset.
+
+        Args:
+            prefix: What the variables' names begin with (default ``"POOLHOUSE_"``).
+            environ: Where to read (default ``os.environ``).
+            profile: The profile to start from where the environment names none (default None: the defaults).
+
+        Raises:
+            ConfigError: A variable has a value that is not allowed; the message names the variable.
+
+        >>> PoolConfig.from_env("DB_", environ={"DB_POOL_SIZE": "7", "DB_PROFILE": "batch"}).replace(name="etl")
+        ... # doctest: +ELLIPSIS
+        PoolConfig(pool_size=7, max_overflow=10, pool_timeout=120, pool_recycle=7200, ...name='etl', ...)
+        """
+        named, said = pool_options_from(prefix, environ)
+        if named is not None:
+            base = _profile_options(named, argument=f"${prefix}PROFILE")
+        else:
+            base = {} if profile is None else _profile_options(profile)
+        return cls(**{**base, **said})
+
+    @classmethod
+    def from_url(cls, url: str | URL) -> Self:
+        """The pool options that stand in the query part of *url*; the rest of it is of no matter here.
+
+        Raises:
+            ConfigError: *url* cannot be read, or an option in it has a value that is not allowed.
+
+        >>> PoolConfig.from_url("clickhouse://localhost/default?pool_size=3&pool_timeout=2.5").pool_timeout
+        2.5
+        """
+        return cls(**parse_url(url).pool)
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some settings changed, checked anew.
+
+        Raises:
+            ConfigError: There is no such setting, or a value is not allowed.
+
+        >>> PoolConfig.for_profile("production").replace(pool_size=12).max_overflow
+        20
+        """
+        for name in changes:
+            if name not in POOL_OPTIONS:
+                raise unknown("option", name, POOL_OPTIONS)
+        return replace(self, **changes)
 
     @property
     def capacity(self) -> int | None:
@@ -141,7 +297,7 @@ class ConnectionConfig:
             for name, option in CONNECTION_OPTIONS.items()
             if self.family in option.schemes and getattr(self, name) != option.default
         }
-        if self.family == "clickhouse":
+        if self.family != "chdb":
             arguments["host"] = self.host
         return {**arguments, **self.driver_args}
 
@@ -151,7 +307,7 @@ class ConnectionConfig:
         if self.family == "chdb":
             return URL("chdb", path=self.path)
         return URL(
-            "clickhouse+https" if self.secure else "clickhouse",
+            "clickhouse+https" if self.secure and self.family == "clickhouse" else scheme_of(self.family),
             host=self.host,
             port=self.port,
             username=self.username,
@@ -170,11 +326,71 @@ class EngineConfig:
     poolclass: type[Any] | None = None
     #: The pool options that were said, in whatever way: a ``poolclass`` may have defaults of its own for the others.
     said: Mapping[str, Any] = field(default_factory=dict)
+    #: The hooks that were given.
+    events: PoolEvents | None = None
 
     def pool_arguments(self) -> dict[str, Any]:
         """What was said about the pool, as keyword arguments of its class."""
         # No pool takes a size of None: where it is said, the class alone says that nothing is kept.
-        return {name: value for name, value in self.said.items() if (name, value) != ("pool_size", None)}
+        said = {name: value for name, value in self.said.items() if (name, value) != ("pool_size", None)}
+        return said if self.events is None else {**said, "events": self.events}
+
+
+def _profile_options(profile: Any, argument: str = "profile") -> Mapping[str, Any]:
+    try:
+        return _PROFILES[PoolProfile(profile)]
+    except ValueError:
+        allowed = "one of " + ", ".join(repr(each.value) for each in PoolProfile)
+        raise ConfigError.of(argument, profile, allowed) from None
+
+
+def base_options(config: Any, profile: Any) -> dict[str, Any]:
+    """The options that ``config=`` or ``profile=`` puts in the place of the defaults."""
+    if config is None:
+        return {} if profile is None else dict(_profile_options(profile))
+    if profile is not None:
+        raise ConfigError(
+            "config, profile: one of them, not both; PoolConfig.for_profile(...).replace(...) joins them"
+        )
+    if not isinstance(config, PoolConfig):
+        raise ConfigError(f"config: must be a PoolConfig, not {type(config).__name__}")
+    return {each.name: getattr(config, each.name) for each in fields(config)}
+
+
+def pool_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of a pool, over those of its ``config`` or ``profile``.
+
+    >>> pool_options({"profile": "batch", "pool_size": 5, "max_overflow": 1})["max_overflow"]
+    1
+    """
+    said = dict(given)
+    base = base_options(said.pop("config", None), said.pop("profile", None))
+    for name in said:
+        if name not in POOL_OPTIONS:
+            raise unknown("option", name, [*POOL_OPTIONS, "config", "profile"])
+    return {**base, **said}
+
+
+def pool_signature(**more: Any) -> inspect.Signature:
+    """The signature of a pool's class with every keyword and its default, for ``help`` and editors."""
+    import inspect
+
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "connector")
+    ]
+    given = {
+        **{name: option.default for name, option in POOL_OPTIONS.items()},
+        **more,
+        "config": None,
+        "profile": None,
+        "events": None,
+    }
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in given.items()
+    ]
+    parameters.append(inspect.Parameter("hooks", inspect.Parameter.VAR_KEYWORD))
+    return inspect.Signature(parameters)
 
 
 def _check_fields(config: PoolConfig | ConnectionConfig, options: Mapping[str, Any]) -> None:
@@ -190,6 +406,7 @@ def build_config(
     connect_args: Mapping[str, Any] | None = None,
     poolclass: type[Any] | None = None,
     driver_options: Callable[[str], Iterable[str]] = lambda _family: (),
+    base: Mapping[str, Any] | None = None,
 ) -> EngineConfig:
     """The configuration of an engine from all that it was told.
 
@@ -199,6 +416,7 @@ def build_config(
         connect_args: Connection options and arguments of the driver, stronger than the keywords.
         poolclass: A class to use in place of the pool that ``pool_size`` chooses.
         driver_options: The argument names that the driver of a family takes besides the options known here.
+        base: Pool options in the place of the defaults, from ``config=`` or ``profile=``.
 
     Raises:
         ConfigError: Something is unknown, has the wrong type or value, or does not fit the rest.
@@ -213,7 +431,7 @@ def build_config(
         url, environment, pool = environment_layers()
     parsed = parse_url(url) if url is not None else None
     family = parsed.family if parsed is not None else "clickhouse"
-    pool.update(parsed.pool if parsed is not None else ())
+    pool = {**(base or {}), **pool, **(parsed.pool if parsed is not None else {})}
     said, driver_args = _sort_keywords(keywords, pool, family, driver_options)
     strongest = _sort_connect_args(connect_args, family, driver_options, driver_args)
     if parsed is None and not any("host" in layer for layer in (environment, said, strongest)):
@@ -225,10 +443,10 @@ def build_config(
             # Checked layer by layer: a bad value is an error even when a stronger layer would cover it.
             value = CONNECTION_OPTIONS[name].check(value)
             merged[name] = {**merged.get(name, {}), **value} if name in _MERGED else value
-    if family == "clickhouse":
+    if family != "chdb":
         if merged.get("password") is None and merged.get("access_token") is None:
             merged["password"] = None if "token_provider" in driver_args else default_password()
-        merged.setdefault("secure", merged.get("port") in _TLS_PORTS)
+        merged.setdefault("secure", merged.get("port") in _TLS_PORTS[family])
     return EngineConfig(
         connection=ConnectionConfig(family=family, driver_args=driver_args, **merged),
         pool=PoolConfig(**pool),
@@ -257,7 +475,11 @@ def _sort_keywords(
         elif name in driver_options(family):
             driver_args[name] = value
         else:
-            raise unknown("option", name, [*POOL_OPTIONS, *_offered(family), "connect_args", "poolclass"])
+            raise unknown(
+                "option",
+                name,
+                [*POOL_OPTIONS, *_offered(family), "connect_args", "poolclass", "config", "profile"],
+            )
     return said, driver_args
 
 
@@ -294,7 +516,7 @@ def _sort_connect_args(
 
 def _refuse_other_family(name: str, family: str) -> None:
     if family not in CONNECTION_OPTIONS[name].schemes:
-        raise ConfigError(f"{name}: has no meaning for {family}://")
+        raise ConfigError(f"{name}: has no meaning for {scheme_of(family)}://")
 
 
 def _offered(family: str) -> list[str]:

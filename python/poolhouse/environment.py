@@ -24,7 +24,14 @@ from .errors import ConfigError
 from .options import CONNECTION_OPTIONS, POOL_OPTIONS
 from .url import parse_url
 
-__all__ = ["SERVER_VARIABLES", "default_password", "environment_layers", "pool_variable", "url_from_env"]
+__all__ = [
+    "SERVER_VARIABLES",
+    "default_password",
+    "environment_layers",
+    "pool_options_from",
+    "pool_variable",
+    "url_from_env",
+]
 
 URL_VARIABLE = "POOLHOUSE_URL"
 PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"
@@ -69,6 +76,21 @@ def environment_layers(
         if (text := environ.get(variable))
     }
     return None, connection, pool
+
+
+def pool_options_from(
+    prefix: str, environ: Mapping[str, str] | None = None
+) -> tuple[str | None, dict[str, Any]]:
+    """The profile that ``<prefix>PROFILE`` names, or None, and the pool options of the variables with *prefix*."""
+    if not isinstance(prefix, str):
+        raise ConfigError.of("prefix", prefix, "a string")
+    environ = os.environ if environ is None else environ
+    said = {
+        name: option.parse(text, argument=f"${prefix}{name.upper()}")
+        for name, option in POOL_OPTIONS.items()
+        if (text := environ.get(f"{prefix}{name.upper()}"))
+    }
+    return environ.get(f"{prefix}PROFILE") or None, said
 
 
 def default_password(environ: Mapping[str, str] | None = None) -> str | None:

@@ -14,6 +14,7 @@ from poolhouse import options as options_module
 from poolhouse.config import ConnectionConfig, EngineConfig, PoolConfig, build_config
 from poolhouse.engine.shared import EngineOptions, configure
 from poolhouse.errors import ConfigError
+from poolhouse.events import EVENTS
 from poolhouse.options import CONNECTION_OPTIONS, MAX_CAPACITY, POOL_OPTIONS
 
 SIZES = ["pool_size", "max_overflow", "min_idle", "max_waiting"]
@@ -97,7 +98,8 @@ def test_every_option_is_in_every_list_of_them() -> None:
         "family",
         "driver_args",
     }
-    expected = POOL_OPTIONS.keys() | CONNECTION_OPTIONS.keys() | {"connect_args", "poolclass"}
+    others = {"connect_args", "poolclass", "config", "profile", "events", *EVENTS}
+    expected = POOL_OPTIONS.keys() | CONNECTION_OPTIONS.keys() | others
     assert EngineOptions.__annotations__.keys() == expected
 
 

@@ -9,9 +9,12 @@ from poolhouse.engine.statements import AsyncStatements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from poolhouse.config import EngineConfig
     from poolhouse.pool import AsyncConnectionPool, ConnectionPool
+    from poolhouse.service.drain import DrainReport
+    from poolhouse.session.asyncio import AsyncSession
     from poolhouse.session.result import Result
     from poolhouse.url import URL
 
@@ -69,6 +72,28 @@ class AsyncEngine(EngineBase, AsyncStatements):
         from poolhouse.session.asyncio import AsyncSession
 
         return await AsyncSession(self).execute(sql, parameters, **settings)
+
+    def begin(
+        self, *, settings: Mapping[str, Any] | None = None, database: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncSession]:
+        """A unit of work: a session with one connection, whose added rows are sent at the end of the block and dropped
+        when it fails; see :meth:`poolhouse.AsyncSession.commit`. **It is no transaction.**
+
+        Args:
+            settings: ClickHouse settings for every statement of the block.
+            database: The database that unqualified table names stand for.
+        """
+        from poolhouse.session.asyncio import AsyncSession
+
+        return AsyncSession(self, settings=settings, database=database).begin()
+
+    async def drain(self, deadline: float) -> DrainReport:
+        """Dispose of the engine, but leave borrowers *deadline* seconds to bring their connections back; see
+        :func:`poolhouse.drain`.
+        """
+        from poolhouse.service.drain import drain_async
+
+        return await drain_async(self, deadline)
 
     async def dispose(self) -> None:
         """Close the pool for good: waiters get PoolClosed, what is lent is closed at its return."""

@@ -7,16 +7,19 @@ an engine of their family is made, and not before.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from poolhouse import options
-from poolhouse.config import EngineConfig, build_config
+from poolhouse.config import EngineConfig, base_options, build_config
 from poolhouse.errors import ConfigError
 
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Mapping
 
+    from poolhouse.config import Hooks, PoolConfig, PoolProfile
+    from poolhouse.events import PoolEvents
     from poolhouse.url import URL
 
 __all__ = ["EngineBase", "EngineOptions", "configure", "make_connector", "make_pool", "signature"]
@@ -40,7 +43,6 @@ class EngineOptions(TypedDict, total=False):
     overflow_linger: float
     create_in: str
     leak_detection: float | None
-    reset_timeout: float
     host: str
     port: int | None
     username: str | None
@@ -68,6 +70,16 @@ class EngineOptions(TypedDict, total=False):
     headers: Mapping[str, str]
     connect_args: Mapping[str, Any] | None
     poolclass: type[Any] | None
+    config: PoolConfig | None
+    profile: PoolProfile | str | None
+    events: PoolEvents | None
+    on_connect: Hooks
+    on_checkout: Hooks
+    on_checkin: Hooks
+    on_close: Hooks
+    on_invalidate: Hooks
+    on_timeout: Hooks
+    on_reset: Hooks
 
 
 def configure(url: str | URL | None, given: Mapping[str, Any]) -> EngineConfig:
@@ -77,9 +89,19 @@ def configure(url: str | URL | None, given: Mapping[str, Any]) -> EngineConfig:
     poolclass = keywords.pop("poolclass", None)
     if poolclass is not None and not isinstance(poolclass, type):
         raise ConfigError(f"poolclass=<{type(poolclass).__name__}>: must be a class, e.g. poolhouse.NullPool")
-    return build_config(
-        url, keywords, connect_args=connect_args, poolclass=poolclass, driver_options=_driver_options
+    from poolhouse.events import collect_events
+
+    events = collect_events(keywords)
+    base = base_options(keywords.pop("config", None), keywords.pop("profile", None))
+    made = build_config(
+        url,
+        keywords,
+        connect_args=connect_args,
+        poolclass=poolclass,
+        driver_options=_driver_options,
+        base=base,
     )
+    return made if events is None else replace(made, events=events)
 
 
 def _driver_options(family: str) -> frozenset[str]:
@@ -88,6 +110,10 @@ def _driver_options(family: str) -> frozenset[str]:
         from poolhouse.connectors import chdb
 
         names: Callable[[], frozenset[str]] = chdb.driver_option_names
+    elif family == "native":
+        from poolhouse.connectors import native_options
+
+        names = native_options.driver_option_names
     else:
         from poolhouse.connectors import clickhouse_connect
 
@@ -106,6 +132,8 @@ def make_connector(config: EngineConfig, *, asynchronous: bool) -> Any:
         from poolhouse.connectors.chdb import ChdbConnector
 
         return ChdbConnector(**arguments)
+    if config.connection.family == "native":
+        return _native_connector(arguments, asynchronous=asynchronous)
     if asynchronous:
         from poolhouse.connectors.clickhouse_connect_async import AsyncHttpConnector
 
@@ -113,6 +141,22 @@ def make_connector(config: EngineConfig, *, asynchronous: bool) -> Any:
     from poolhouse.connectors.clickhouse_connect import HttpConnector
 
     return HttpConnector(**arguments)
+
+
+def _native_connector(arguments: dict[str, Any], *, asynchronous: bool) -> Any:
+    try:
+        if asynchronous:
+            from poolhouse.connectors.asynch import AsynchConnector
+
+            return AsynchConnector(**arguments)
+        from poolhouse.connectors.clickhouse_driver import NativeConnector
+
+        return NativeConnector(**arguments)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"url: clickhouse+native:// needs {error.name}, which is not installed; "
+            "pip install 'poolhouse[native]' installs it"
+        ) from error
 
 
 def make_pool(config: EngineConfig, connector: Any, *, asynchronous: bool, shares: Any = None) -> Any:
@@ -180,5 +224,9 @@ def signature() -> inspect.Signature:
         inspect.Parameter(name, keyword, default=option.default, annotation=option.kind.shown)
         for name, option in table.items()
     ]
-    parameters += [inspect.Parameter(name, keyword, default=None) for name in ("connect_args", "poolclass")]
+    parameters += [
+        inspect.Parameter(name, keyword, default=None)
+        for name in ("connect_args", "poolclass", "config", "profile", "events")
+    ]
+    parameters.append(inspect.Parameter("hooks", inspect.Parameter.VAR_KEYWORD))
     return inspect.Signature(parameters)

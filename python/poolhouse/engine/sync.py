@@ -9,11 +9,14 @@ from poolhouse.engine.statements import Statements
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from poolhouse.config import EngineConfig
     from poolhouse.engine.asyncio import AsyncEngine
     from poolhouse.pool import ConnectionPool
+    from poolhouse.service.drain import DrainReport
     from poolhouse.session.result import Result
+    from poolhouse.session.sync import Session
     from poolhouse.url import URL
 
 __all__ = ["Engine", "create_engine"]
@@ -27,9 +30,9 @@ def create_engine(url: str | URL | None = None, **given: Unpack[EngineOptions]) 
 
     Args:
         url: ``clickhouse://user:password@host:8123/database?option=value&setting.NAME=value``, ``clickhouse+http://``
-            or ``clickhouse+https://`` alike, ``chdb://`` or ``chdb:///folder`` for the embedded engine. Without it the
-            environment is asked: ``POOLHOUSE_URL``, or ``CLICKHOUSE_HOST`` and its like, and ``POOLHOUSE_POOL_SIZE``
-            and its like.
+            or ``clickhouse+https://`` alike, ``clickhouse+native://`` for the native protocol, ``chdb://`` or
+            ``chdb:///folder`` for the embedded engine. Without it the environment is asked: ``POOLHOUSE_URL``, or
+            ``CLICKHOUSE_HOST`` and its like, and ``POOLHOUSE_POOL_SIZE`` and its like.
         pool_size: Connections that are kept (default 5); ``None`` turns pooling off.
         max_overflow: Connections beyond that, under load (default 10).
         pool_timeout: Seconds to wait for a connection (default 30).
@@ -37,7 +40,7 @@ def create_engine(url: str | URL | None = None, **given: Unpack[EngineOptions]) 
         pool_pre_ping: Ping each connection before it is lent (default False).
         pool_use_lifo: Lend the connection that came back last (default True), or the one that idled longest.
         min_idle, max_idle_time, max_waiting, name, check_bypass, retry_connect_for, overflow_linger, create_in,
-            leak_detection, reset_timeout: See :class:`poolhouse.config.PoolConfig`.
+            leak_detection: See :class:`poolhouse.config.PoolConfig`.
         host, port, username, password, access_token, database: Which server, and as whom. ``$CLICKHOUSE_PASSWORD`` is
             used when no password is given in any other way.
         secure, verify, ca_cert, client_cert, client_cert_key, tls_mode, server_host_name: TLS.
@@ -49,6 +52,9 @@ def create_engine(url: str | URL | None = None, **given: Unpack[EngineOptions]) 
         client_name, settings, headers: What every request carries.
         connect_args: More of the above, and any other argument of the driver's client.
         poolclass: A class of pools in place of the one that ``pool_size`` asks for.
+        config: A :class:`poolhouse.PoolConfig` in the place of the pool's defaults.
+        profile: The name of a :class:`poolhouse.PoolProfile`, likewise.
+        events: A :class:`poolhouse.PoolEvents`; or single hooks as *on_connect*, *on_checkout* and so on.
 
     Raises:
         ConfigError: An argument is unknown or has a value that is not allowed, or no server is named anywhere.
@@ -109,10 +115,36 @@ class Engine(EngineBase, Statements):
             made = self.__dict__.setdefault("_aio", AsyncEngine(self._config, shares=self.pool))
         return made
 
+    def begin(
+        self, *, settings: Mapping[str, Any] | None = None, database: str | None = None
+    ) -> AbstractContextManager[Session]:
+        """A unit of work: a session with one connection, whose added rows are sent at the end of the block and dropped
+        when it fails; see :meth:`poolhouse.Session.commit`. **It is no transaction.**
+
+        Args:
+            settings: ClickHouse settings for every statement of the block.
+            database: The database that unqualified table names stand for.
+        """
+        from poolhouse.session.sync import Session
+
+        return Session(self, settings=settings, database=database).begin()
+
+    def drain(self, deadline: float) -> DrainReport:
+        """Dispose of the engine, but leave borrowers *deadline* seconds to bring their connections back; see
+        :func:`poolhouse.drain`.
+        """
+        from poolhouse.service.drain import drain
+
+        return drain(self, deadline)
+
     def dispose(self) -> None:
-        """Close the pool for good: waiters get PoolClosed, what is lent is closed at its return."""
+        """Close the pool for good, that of ``aio`` too: waiters get PoolClosed, leases close at their return."""
         self.pool.close_all()
         self._connector.shutdown()
+        partner: AsyncEngine | None = self.__dict__.get("_aio")
+        if partner is not None:
+            # Its pool is closed with this one; what its connector keeps (the embedded engine's data) is not.
+            partner._connector.shutdown()
 
     def __enter__(self) -> Self:
         return self

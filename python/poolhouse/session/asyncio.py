@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +12,7 @@ from poolhouse.errors import PoolError
 
 from .shared import SessionBase
 from .statement import command_result, query_result, returns_rows
+from .text import bound
 
 if TYPE_CHECKING:
     from poolhouse.engine.asyncio import AsyncEngine
@@ -51,11 +52,49 @@ class AsyncSession(SessionBase, AsyncStatements):
         self, sql: str, parameters: Mapping[str, Any] | Sequence[Any] | None = None, **settings: Any
     ) -> Result:
         """Run one statement and return its rows; see :meth:`poolhouse.Session.execute`."""
+        sql, parameters = bound(sql, parameters)
         rows = returns_rows(sql)
         async with self._lend() as conn:
             if rows:
                 return query_result(await conn.query(sql, parameters=parameters, settings=settings or None))
             return command_result(await conn.command(sql, parameters=parameters, settings=settings or None))
+
+    async def commit(self) -> None:
+        """Send what was added: one insert for each table, in the order in which the tables were first named.
+
+        **This is no transaction.** ClickHouse has none in general: what other statements did is done already, and when
+        the insert of one table fails, those before it stay. The rows that were not sent are kept: ``commit()`` again
+        tries them once more, with the same deduplication token; :meth:`rollback` drops them.
+
+        Raises:
+            PoolTimeout, ConnectFailed, PoolClosed: No connection could be had.
+            Exception: The driver's own, when an insert fails.
+        """
+        pending = self._batches.pending()
+        if not pending:
+            return
+        async with self._lend() as conn:
+            for batch in pending:
+                batch.tried = True
+                await conn.insert(batch.table, batch.rows, batch.column_names, settings=batch.settings(conn))
+                self._batches.sent(batch)
+
+    async def rollback(self) -> None:
+        """Drop what was added and not sent. **What was sent stays, and so does what any statement did.**"""
+        self._batches.drop()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Self]:
+        """A block that ends with :meth:`commit`, or with :meth:`rollback` when it fails; the session has one connection
+        of its own for that time.
+        """
+        async with self:
+            try:
+                yield self
+            except BaseException:
+                await self.rollback()
+                raise
+            await self.commit()
 
     async def close(self) -> None:
         """Give the pinned connection back, if there is one. The session may be used again."""
@@ -74,5 +113,6 @@ class AsyncSession(SessionBase, AsyncStatements):
     ) -> None:
         # Taken out first: whatever the return raises, the session does not hold the connection any more.
         held, self._held, self._pinned = self._held, None, None
+        self._drop_rest()
         if held is not None:
             await held.__aexit__(kind, error, trace)

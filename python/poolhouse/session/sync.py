@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +12,7 @@ from poolhouse.errors import PoolError
 
 from .shared import SessionBase
 from .statement import command_result, query_result, returns_rows
+from .text import bound
 
 if TYPE_CHECKING:
     from poolhouse.engine.sync import Engine
@@ -33,6 +34,11 @@ class Session(SessionBase, Statements):
             session.execute("CREATE TEMPORARY TABLE chosen (id UInt64)")
             session.insert("chosen", [[1], [2]], column_names=["id"])
             rows = session.execute("SELECT * FROM users WHERE id IN chosen").all()
+
+    As a unit of work it collects rows and sends each table's in one insert::
+
+        with Session(engine).begin() as session:         # or engine.begin()
+            session.add("events", {"id": 7, "name": "login"})
 
     Plain use is safe from several threads; a pinned session belongs to one thread at a time.
 
@@ -65,18 +71,57 @@ class Session(SessionBase, Statements):
 
         Args:
             sql: The statement, with or without a result.
-            parameters: Values for ``%(name)s``, ``%s`` or ``{name:Type}`` in *sql*, bound by the driver.
+            parameters: Values for ``%(name)s``, ``%s`` or ``{name:Type}`` in *sql*, bound by the driver; or for
+                ``:name`` in a :func:`poolhouse.text`.
             settings: ClickHouse settings for this statement, e.g. ``max_threads=1``.
 
         Raises:
             PoolTimeout, ConnectFailed, PoolClosed: No connection could be had.
             Exception: The driver's own, when the statement fails.
         """
+        sql, parameters = bound(sql, parameters)
         rows = returns_rows(sql)
         with self._lend() as conn:
             if rows:
                 return query_result(conn.query(sql, parameters=parameters, settings=settings or None))
             return command_result(conn.command(sql, parameters=parameters, settings=settings or None))
+
+    def commit(self) -> None:
+        """Send what was added: one insert for each table, in the order in which the tables were first named.
+
+        **This is no transaction.** ClickHouse has none in general: what other statements did is done already, and when
+        the insert of one table fails, those before it stay. The rows that were not sent are kept: ``commit()`` again
+        tries them once more, with the same deduplication token; :meth:`rollback` drops them.
+
+        Raises:
+            PoolTimeout, ConnectFailed, PoolClosed: No connection could be had.
+            Exception: The driver's own, when an insert fails.
+        """
+        pending = self._batches.pending()
+        if not pending:
+            return
+        with self._lend() as conn:
+            for batch in pending:
+                batch.tried = True
+                conn.insert(batch.table, batch.rows, batch.column_names, settings=batch.settings(conn))
+                self._batches.sent(batch)
+
+    def rollback(self) -> None:
+        """Drop what was added and not sent. **What was sent stays, and so does what any statement did.**"""
+        self._batches.drop()
+
+    @contextmanager
+    def begin(self) -> Iterator[Self]:
+        """A block that ends with :meth:`commit`, or with :meth:`rollback` when it fails; the session has one connection
+        of its own for that time.
+        """
+        with self:
+            try:
+                yield self
+            except BaseException:
+                self.rollback()
+                raise
+            self.commit()
 
     def close(self) -> None:
         """Give the pinned connection back, if there is one. The session may be used again."""
@@ -95,5 +140,6 @@ class Session(SessionBase, Statements):
     ) -> None:
         # Taken out first: whatever the return raises, the session does not hold the connection any more.
         held, self._held, self._pinned = self._held, None, None
+        self._drop_rest()
         if held is not None:
             held.__exit__(kind, error, trace)

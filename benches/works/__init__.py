@@ -1,0 +1,1 @@
+"""The works: each function takes an effort and yields one :class:`benches.model.Work`."""

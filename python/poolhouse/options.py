@@ -50,7 +50,7 @@ class Option:
     name: str
     kind: Kind
     default: Any
-    schemes: frozenset[str] = frozenset({"clickhouse", "chdb"})
+    schemes: frozenset[str] = frozenset({"clickhouse", "native", "chdb"})
     secret: bool = False
 
     def check(self, value: Any, *, argument: str | None = None) -> Any:
@@ -254,37 +254,37 @@ POOL_OPTIONS: dict[str, Option] = _table(
     Option("overflow_linger", _seconds(), 0.0),
     Option("create_in", _word("helper", "caller"), "helper"),
     Option("leak_detection", _seconds(none="off"), None),
-    Option("reset_timeout", _seconds(zero=False), 5.0),
 )
 
 _HTTP = frozenset({"clickhouse"})
+_SERVER = frozenset({"clickhouse", "native"})
 _CHDB = frozenset({"chdb"})
 _DRIVERS_OWN = "the driver's default"
 
 CONNECTION_OPTIONS: dict[str, Option] = _table(
-    Option("host", _host(), "localhost", _HTTP),
-    Option("port", _integer(1, 65535, none="8123, with TLS 8443"), None, _HTTP),
-    Option("username", _text(none="the server's default user", empty=True), None, _HTTP),
-    Option("password", _text(none="$CLICKHOUSE_PASSWORD", empty=True), None, _HTTP, secret=True),
+    Option("host", _host(), "localhost", _SERVER),
+    Option("port", _integer(1, 65535, none="8123, with TLS 8443; native 9000, with TLS 9440"), None, _SERVER),
+    Option("username", _text(none="the server's default user", empty=True), None, _SERVER),
+    Option("password", _text(none="$CLICKHOUSE_PASSWORD", empty=True), None, _SERVER, secret=True),
     Option("access_token", _text(none="none"), None, _HTTP, secret=True),
     Option("database", _text(none="the user's default database"), None),
     Option("path", _text(none="in memory"), None, _CHDB),
-    Option("secure", _flag(), False, _HTTP),
-    Option("verify", _flag_or("proxy"), True, _HTTP),
-    Option("ca_cert", _text(none="the system's"), None, _HTTP),
-    Option("client_cert", _text(none="none"), None, _HTTP),
-    Option("client_cert_key", _text(none="none"), None, _HTTP),
+    Option("secure", _flag(), False, _SERVER),
+    Option("verify", _flag_or("proxy"), True, _SERVER),
+    Option("ca_cert", _text(none="the system's"), None, _SERVER),
+    Option("client_cert", _text(none="none"), None, _SERVER),
+    Option("client_cert_key", _text(none="none"), None, _SERVER),
     Option("tls_mode", _text(none=_DRIVERS_OWN), None, _HTTP),
-    Option("server_host_name", _text(none="the host"), None, _HTTP),
+    Option("server_host_name", _text(none="the host"), None, _SERVER),
     Option("http_proxy", _text(none="none"), None, _HTTP, secret=True),
     Option("https_proxy", _text(none="none"), None, _HTTP, secret=True),
     Option("proxy_path", _text(empty=True), "", _HTTP),
-    Option("compress", _flag_or("lz4", "zstd", "br", "gzip", "deflate"), True, _HTTP),
-    Option("connect_timeout", _seconds(zero=False), 10, _HTTP),
-    Option("send_receive_timeout", _seconds(zero=False), 300, _HTTP),
+    Option("compress", _flag_or("lz4", "zstd", "br", "gzip", "deflate"), True, _SERVER),
+    Option("connect_timeout", _seconds(zero=False), 10, _SERVER),
+    Option("send_receive_timeout", _seconds(zero=False), 300, _SERVER),
     Option("query_limit", _integer(0), 0),
     Option("query_retries", _integer(0), 1, _HTTP),
-    Option("client_name", _text(none="the driver's own name only"), None, _HTTP),
+    Option("client_name", _text(none="the driver's own name only"), None, _SERVER),
     Option("settings", _mapping(), {}),
     Option("headers", _mapping(), {}, _HTTP, secret=True),
 )

@@ -5,6 +5,7 @@
     clickhouse://user:password@host:8123/database?pool_size=10&compress=lz4&setting.max_threads=1
     clickhouse+http://...    the same, TLS off
     clickhouse+https://...   the same, TLS on
+    clickhouse+native://...  the native protocol over TCP, with ?secure=true for TLS
     chdb://                  the embedded engine, in memory
     chdb:///var/lib/data     the embedded engine, in this folder
 
@@ -27,15 +28,26 @@ from urllib.parse import quote, unquote
 from .errors import ConfigError
 from .options import CONNECTION_OPTIONS, POOL_OPTIONS, nearest, unknown
 
-__all__ = ["SCHEMES", "URL", "parse_url"]
+__all__ = ["SCHEMES", "URL", "parse_url", "scheme_of"]
 
 #: Scheme -> (family, whether it says something about TLS).
 SCHEMES: dict[str, tuple[str, bool | None]] = {
     "clickhouse": ("clickhouse", None),
     "clickhouse+http": ("clickhouse", False),
     "clickhouse+https": ("clickhouse", True),
+    "clickhouse+native": ("native", None),
     "chdb": ("chdb", None),
 }
+
+
+def scheme_of(family: str) -> str:
+    """The plain scheme of a family, for messages.
+
+    >>> scheme_of("native"), scheme_of("chdb")
+    ('clickhouse+native', 'chdb')
+    """
+    return next(scheme for scheme, (each, _) in SCHEMES.items() if each == family)
+
 
 _SETTING = "setting."
 _ENCODE = "percent-encode what is special in a user name or password: '@' is %40, ':' %3A, '/' %2F, '?' %3F, '#' %23"
@@ -70,7 +82,7 @@ class URL:
 
     @property
     def family(self) -> str:
-        """``"clickhouse"`` or ``"chdb"``."""
+        """``"clickhouse"`` (over HTTP), ``"native"`` or ``"chdb"``."""
         return SCHEMES[self.scheme][0]
 
     def connection_layer(self) -> dict[str, Any]:
@@ -246,7 +258,7 @@ def _parse_query(query: str, family: str) -> tuple[dict[str, Any], dict[str, Any
         elif name in POOL_OPTIONS:
             target, key, typed = pool, name, POOL_OPTIONS[name].parse(value)
         elif name in CONNECTION_OPTIONS and name not in _NOT_IN_QUERY:
-            raise ConfigError(f"url: parameter {name!r} has no meaning for {family}://")
+            raise ConfigError(f"url: parameter {name!r} has no meaning for {scheme_of(family)}://")
         else:
             raise unknown("URL parameter", name, [*offered, *POOL_OPTIONS, _SETTING + "NAME"])
         if key in target:

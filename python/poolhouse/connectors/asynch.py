@@ -1,0 +1,259 @@
+"""ClickHouse over the native protocol with asynch, for asyncio: :class:`AsynchConnector`.
+
+The counterpart of ``clickhouse_driver``: a connection is asynch's own ``Connection`` (``conn.cursor()`` and all) with
+clickhouse-connect's calls added, on a watched wire (``asynch_wire``). What differs from asynch is what differs there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asynch.connection import Connection
+from asynch.errors import (
+    ClickHouseException,
+    NetworkError,
+    ServerException,
+    SocketTimeoutError,
+    UnexpectedPacketFromServerError,
+)
+
+from poolhouse.connectors import native_options, native_statements
+from poolhouse.connectors.asynch_wire import Wire, driver_error
+from poolhouse.connectors.base import AsyncConnector
+from poolhouse.connectors.native_options import NativeOptions
+from poolhouse.errors import ConfigError
+
+__all__ = ["AsynchConnector", "PooledAsynchConnection"]
+
+
+class PooledAsynchConnection(Connection):
+    """asynch's connection on a watched wire, with clickhouse-connect's calls beside its own."""
+
+    _connection: Wire
+
+    def __init__(
+        self, arguments: Mapping[str, Any], tls: Any = (None, None, None), query_limit: int = 0
+    ) -> None:
+        super().__init__(**arguments)
+        wire: Any = self._connection
+        wire.__class__ = Wire
+        wire.tls = tls
+        self.query_limit = query_limit
+        self._was = (dict(wire.settings), dict(wire.client_settings))
+        self._was_limit = query_limit
+
+    @property
+    def wire(self) -> Wire:
+        """The watched wire."""
+        return self._connection
+
+    def restore(self) -> bool:
+        """Undo the borrower's changes; whether the connection may be lent again."""
+        wire = self._connection
+        if not wire.clean() or wire.tainted:
+            return False
+        settings, client_settings = self._was
+        if wire.settings != settings:
+            wire.settings = dict(settings)
+        if wire.client_settings != client_settings:
+            wire.client_settings = dict(client_settings)
+        self.query_limit = self._was_limit
+        wire.database_wanted = None
+        wire.last_query = None
+        return True
+
+    def apply(self, settings: Mapping[str, Any] | None, database: str | None) -> None:
+        """Put *settings* and *database* in force until :meth:`restore`; the database with the next statement."""
+        wire = self._connection
+        if settings:
+            wire.settings = {**wire.settings, **settings}
+        if database is not None:
+            wire.database_wanted = database
+
+    async def query(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run a statement with a result; the answer is clickhouse-connect's ``QueryResult``, read to its end."""
+        asked = native_statements.ask(query, parameters, settings, limit=self.query_limit, **options)
+        data, columns = await self._run(asked)
+        return native_statements.answer(data, columns, asked)
+
+    async def query_df(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Like :meth:`query`, as a pandas ``DataFrame``."""
+        asked = native_statements.ask(query, parameters, settings, limit=self.query_limit, **options)
+        return native_statements.frame(*await self._run(asked))
+
+    async def command(
+        self,
+        cmd: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        data: str | bytes | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run a statement without a result, or with a single value."""
+        asked = native_statements.ask(cmd, parameters, settings, data=data, **options)
+        rows, columns = await self._run(asked)
+        return native_statements.command_answer(rows, columns, asked)
+
+    async def insert(
+        self, table: str, data: Sequence[Sequence[Any]], column_names: Any = "*", **options: Any
+    ) -> Any:
+        """Insert rows (columns, with ``column_oriented=True``); the answer is clickhouse-connect's summary."""
+        asked = native_statements.insertion(table, column_names, **options)
+        rows = await self._connection.execute(
+            asked.sql,
+            list(data),
+            settings=asked.settings,
+            query_id=asked.query_id,
+            columnar=asked.column_oriented,
+        )
+        return native_statements.written(rows or 0, asked)
+
+    async def insert_df(self, table: str, df: Any, **options: Any) -> Any:
+        """Insert a pandas ``DataFrame``; its columns carry the names."""
+        names, columns = native_statements.frame_columns(df)
+        return await self.insert(table, columns, names, column_oriented=True, **options)
+
+    async def _run(self, asked: native_statements.Ask) -> Any:
+        return await self._connection.execute(
+            asked.sql,
+            settings=asked.settings,
+            query_id=asked.query_id,
+            with_column_types=True,
+            columnar=True,
+        )
+
+
+class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
+    """Opens asynch connections, each on one socket, for an asyncio pool.
+
+    The arguments are those of :class:`poolhouse.connectors.clickhouse_driver.NativeConnector`, except that asynch
+    checks a server's certificate against the host only.
+
+    >>> AsynchConnector("db.example", username="bob", password="secret", database="sales")
+    AsynchConnector('db.example:9000/sales')
+    """
+
+    name = "asynch"
+    raw_client_taints = True
+
+    def __init__(self, host: str = "localhost", port: int | None = None, **options: Any) -> None:
+        checked = NativeOptions(self.name, native_options.OF_ASYNCH, host=host, port=port, **options)
+        if checked.tls[2] is not None:
+            raise ConfigError.of(
+                "server_host_name", checked.tls[2], "left out with asynch, which checks the host"
+            )
+        self._take(checked.arguments, checked.server, checked.target, checked.tls, checked.query_limit)
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> AsynchConnector:
+        """A connector for asynch's own *arguments*."""
+        made = cls.__new__(cls)
+        probe = Connection(**arguments)
+        host = f"[{probe.host}]" if ":" in probe.host else probe.host
+        server = f"{host}:{probe.port}"
+        target = f"{server}/{probe.database}" if probe.database else server
+        made._take(dict(arguments), server, target, (None, None, None), 0)
+        return made
+
+    def _take(self, arguments: dict[str, Any], server: str, target: str, tls: Any, query_limit: int) -> None:
+        self._arguments = arguments
+        self._server = server
+        self._tls = tls
+        self._query_limit = query_limit
+        self.target = target
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.target!r})"
+
+    async def connect(self) -> PooledAsynchConnection:
+        """A connection that is open and greeted. Raises the driver's errors."""
+        connection = PooledAsynchConnection(self._arguments, self._tls, self._query_limit)
+        try:
+            await connection.connect()
+        except ServerException:
+            raise
+        except (ClickHouseException, EOFError, OSError, RuntimeError) as error:
+            clearer = self._explained(error)
+            if clearer is error:
+                raise
+            raise clearer from error
+        return connection
+
+    def _explained(self, error: Exception) -> Exception:
+        """A driver's error that says where to, and what is wrong there."""
+        if isinstance(error, UnexpectedPacketFromServerError) and "speaks HTTP" in str(error):
+            return error
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return driver_error(NetworkError, f"cannot connect to {self.target}: certificate: {error}")
+        if isinstance(error, TimeoutError):
+            return driver_error(
+                SocketTimeoutError, f"cannot connect to {self.target}: no answer within connect_timeout"
+            )
+        if isinstance(error, (ClickHouseException, EOFError, RuntimeError)):
+            return driver_error(
+                NetworkError, f"{self._server} does not answer like ClickHouse's native protocol: {error}"
+            )
+        return driver_error(NetworkError, f"cannot connect to {self.target}: {error}")
+
+    def check(self, connection: PooledAsynchConnection) -> bool:
+        """Whether the idle socket still carries: a look at it, with no packet and no wait."""
+        return connection.wire.clean() and connection.wire.alive()
+
+    async def ping(self, connection: PooledAsynchConnection, timeout: float) -> bool:
+        """One ping packet answered within *timeout* seconds."""
+        return connection.wire.clean() and await connection.wire.in_step(timeout)
+
+    def reset(self, connection: PooledAsynchConnection) -> bool:
+        """Undo the borrower's changes; ``False`` after SET, USE or a temporary table, and with an unread answer."""
+        return connection.restore()
+
+    def is_broken(self, connection: PooledAsynchConnection, error: BaseException) -> bool:
+        """Whether something happened on *connection* itself that rules out its next use, whatever *error* is."""
+        return not connection.wire.clean()
+
+    def abort(self, connection: PooledAsynchConnection) -> bool:
+        """Shut the socket down, from any thread; whoever reads from it gets an error."""
+        wire = connection.wire
+        wire.end()
+        if wire._loop is not None and wire._loop.is_closed():
+            # Nobody can close it there any more.
+            wire.drop()
+        return True
+
+    async def close(self, connection: PooledAsynchConnection) -> None:
+        """Free the socket's descriptor, on the connection's own loop."""
+        writer = connection.wire.writer
+        connection.wire.drop()
+        if writer is not None:
+            try:
+                async with asyncio.timeout(1.0):
+                    await writer.writer.wait_closed()
+            except (OSError, TimeoutError):
+                # Whatever became of a socket that was given up interests nobody.
+                return
+
+    def configure(
+        self,
+        connection: PooledAsynchConnection,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        database: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        """Per-lease *settings* and *database*; a native connection is a session itself, so *session_id* adds none."""
+        connection.apply(settings, database)

@@ -1,0 +1,247 @@
+"""asynch's protocol object, watched: what the pool asks of a native connection on an event loop.
+
+It keeps track of what happened on the wire, so that a connection is lent again only when the next answer on it will be
+the next borrower's. What differs from asynch:
+
+* no ping before each statement, but a look at what has arrived: asynch's costs a round trip;
+* a connection that the server closed is replaced in silence only while no SET, USE or temporary table lived on it;
+* after a SQL error the server must be found in step (see ``clickhouse_driver``). asynch trusts it;
+* giving a connection up never waits for its peer: the transport is aborted, so that a cancel is quick also when the
+  server fell silent;
+* an insert is read to the end of its stream. asynch reads one packet, and takes the server's progress for the end.
+
+Private names of the driver used: ``_receive_packet``, ``_ping``, ``_init_connection``, ``_get_ssl_context``; a canary
+test watches them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+from asynch.errors import ClickHouseException, NetworkError, UnexpectedPacketFromServerError
+from asynch.proto.protocol import ServerPacket
+
+from poolhouse.connectors import native_options, native_statements
+from poolhouse.connectors.chdb_statements import keeps_state
+from poolhouse.connectors.sockets import bury, readiness, shut_down
+
+if TYPE_CHECKING:
+    ProtoConnection = Any
+else:
+    from asynch.proto.connection import Connection as ProtoConnection
+
+__all__ = ["Wire", "driver_error"]
+
+
+def driver_error(kind: Any, message: str) -> Exception:
+    """An error of the driver, whose constructors carry no types."""
+    made: Exception = kind(message)
+    return made
+
+
+class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: it is taken as Any
+    """asynch's protocol object, watched."""
+
+    connected: bool | None
+    is_query_executing: bool
+    connect_timeout: float
+    sync_request_timeout: float
+    secure_socket: bool
+    settings: dict[str, Any]
+    client_settings: dict[str, Any]
+    last_query: Any
+    reader: Any
+    writer: Any
+
+    #: Shut down for good: nothing is opened again.
+    ended = False
+    #: State lives on it that the next borrower must not see.
+    tainted = False
+    #: Client certificate, its key, and the name that the server's certificate must carry.
+    tls: tuple[str | None, str | None, str | None] = (None, None, None)
+    #: The database to change to with the next statement.
+    database_wanted: str | None = None
+    pid = 0
+    _socket: Any = None
+    _loop: asyncio.AbstractEventLoop | None = None
+
+    # What the pool asks.
+
+    def clean(self) -> bool:
+        """Whether it is open and nothing is under way or unread on it. Looks at no socket."""
+        return (
+            bool(self.connected)
+            and not (self.ended or self.is_query_executing)
+            and self._drained()
+            and self.pid == os.getpid()
+        )
+
+    def _drained(self) -> bool:
+        reader = self.reader
+        return (
+            reader.position == reader.current_buffer_size
+            # What the event loop has read by itself: asyncio has no public look at it.
+            and not getattr(reader.reader, "_buffer", b"")
+        )
+
+    def alive(self) -> bool:
+        """Whether the server has neither closed the idle connection nor sent what nobody asked for."""
+        if not self._drained() or self.reader.reader.at_eof() or self.writer.writer.transport.is_closing():
+            return False
+        return self.secure_socket or not readiness(self._socket.fileno())
+
+    def end(self) -> None:
+        """Shut the socket down, from any thread, and open no other."""
+        self.ended = True
+        # In a child of fork the descriptor is a copy, and a shutdown would end the parent's connection.
+        if self._socket is None or self.pid != os.getpid():
+            return
+        try:
+            shut_down(self._socket)
+        except (AttributeError, NotImplementedError, TypeError):
+            # Another event loop than asyncio's, whose sockets cannot be shut down from outside.
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self.drop)
+
+    def drop(self) -> None:
+        """Let go of the socket, without a wait for the peer."""
+        writer, self._socket = self.writer, None
+        self.reset_state()
+        self.connected = False
+        if writer is None:
+            return
+        transport = writer.writer.transport
+        if self._loop is not None and self._loop.is_closed():
+            bury(transport)
+        else:
+            transport.abort()
+
+    # The driver's own steps.
+
+    async def connect(self) -> None:
+        """Open, within *connect_timeout* seconds in all."""
+        if self.ended:
+            raise driver_error(NetworkError, "the connection is closed")
+        self.drop()
+        host, port = self.hosts[0]
+        try:
+            async with asyncio.timeout(self.connect_timeout):
+                await self._init_connection(host, port)
+        except BaseException:
+            self.drop()
+            raise
+        self._opened()
+        self._end_if_late()
+
+    def _end_if_late(self) -> None:
+        """After an open: shut it down where :meth:`end` came meanwhile."""
+        if self.ended:
+            self.end()
+
+    def _opened(self) -> None:
+        self.pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        self._socket = self.writer.writer.get_extra_info("socket")
+
+    async def receive_hello(self) -> None:
+        """Read the server's greeting; a port that speaks HTTP is named before the time is up."""
+        hello = asyncio.ensure_future(super().receive_hello())
+        try:
+            done, _ = await asyncio.wait(
+                (hello,), timeout=native_options.hello_patience(self.connect_timeout)
+            )
+            if not done and not self.secure_socket:
+                host, port = self.hosts[0]
+                if await asyncio.to_thread(native_options.http_instead, host, port):
+                    raise driver_error(
+                        UnexpectedPacketFromServerError, native_options.wrong_port(f"{host}:{port}")
+                    )
+            await hello
+        finally:
+            hello.cancel()
+
+    async def disconnect(self) -> None:
+        """Close, without a wait."""
+        self.drop()
+
+    async def force_connect(self) -> None:
+        """Before each statement: see that there is a connection."""
+        await self.check_query_execution()
+        if self.connected and not self.alive():
+            if self.tainted:
+                raise driver_error(
+                    NetworkError,
+                    "the server closed the connection, and with it SET, USE and temporary tables",
+                )
+            self.drop()
+        if not self.connected:
+            await self.connect()
+            self.is_query_executing = True
+
+    async def _receive_packet(self) -> Any:
+        packet = await super()._receive_packet()
+        if packet.type == ServerPacket.EXCEPTION and not await self.in_step(self.sync_request_timeout):
+            self.drop()
+        return packet
+
+    async def in_step(self, timeout: float) -> bool:
+        """Whether the answer to a ping is the next thing that comes."""
+        try:
+            async with asyncio.timeout(timeout):
+                return bool(await self._ping())
+        except (ClickHouseException, OSError, EOFError, RuntimeError):
+            return False
+
+    async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
+        """As asynch's, watched."""
+        await self._watch(query)
+        return await super().execute(query, *arguments, **options)
+
+    async def execute_iter(self, query: str, *arguments: Any, **options: Any) -> Any:
+        """As asynch's, watched."""
+        await self._watch(query)
+        return await super().execute_iter(query, *arguments, **options)
+
+    async def execute_with_progress(self, query: str, *arguments: Any, **options: Any) -> Any:
+        """As asynch's, watched."""
+        await self._watch(query)
+        return await super().execute_with_progress(query, *arguments, **options)
+
+    async def _watch(self, query: str) -> None:
+        if self.database_wanted is not None:
+            database, self.database_wanted = self.database_wanted, None
+            await self.execute(f"USE {native_statements.quote_identifier(database)}")
+        if not self.tainted and keeps_state(query):
+            self.tainted = True
+
+    async def process_insert_query(
+        self,
+        query_without_data: str,
+        data: Any,
+        external_tables: Any = None,
+        query_id: Any = None,
+        types_check: bool = False,
+        columnar: bool = False,
+    ) -> Any:
+        """Send the rows, and read to the end of the answer."""
+        await self.send_query(query_without_data, query_id=query_id or "")
+        await self.send_external_tables(external_tables, types_check=types_check)
+        sample = await self.receive_sample_block()
+        if not sample:
+            return None
+        rows = await self.send_data(sample, data, types_check=types_check, columnar=columnar)
+        while True:
+            packet = await self._receive_packet()
+            if packet.type == ServerPacket.EXCEPTION:
+                raise packet.exception
+            if packet.type == ServerPacket.END_OF_STREAM:
+                return rows
+
+    def _get_ssl_context(self) -> Any:
+        context = super()._get_ssl_context()
+        cert, key, _ = self.tls
+        if context is not None and cert is not None:
+            context.load_cert_chain(cert, key)
+        return context

@@ -1,0 +1,407 @@
+"""ClickHouse over the native protocol with clickhouse-driver, for threads: :class:`NativeConnector`.
+
+A connection is the driver's own ``Client`` on its one socket, with clickhouse-connect's calls added (``query``,
+``command``, ``insert`` ..., see ``native_statements``). What differs from the driver:
+
+* no ping before each statement, but a look at the socket: the driver's costs a round trip;
+* a socket that the server closed is replaced in silence only while no SET, USE or temporary table lived on it;
+* a SQL error keeps the connection, where the driver closes it. Old servers answer a statement that they cannot parse
+  twice, the second time for the empty block that follows it, so the connection is kept only when the answer to a ping
+  is the next thing that comes;
+* every byte of the first answer is bounded by ``connect_timeout``.
+
+State that outlives a statement on the server (SET, USE, temporary tables) taints: the connection is replaced at its
+return. So is one whose answer is unread or was cut short, and one whose raw ``client`` was taken.
+
+Private names of the driver used: ``Connection._init_connection``, ``Client.disconnect_on_error``; canary tests watch
+them.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from clickhouse_driver import Client
+from clickhouse_driver.connection import Connection as DriverConnection
+from clickhouse_driver.errors import (
+    Error,
+    NetworkError,
+    ServerException,
+    SocketTimeoutError,
+    UnexpectedPacketFromServerError,
+)
+from clickhouse_driver.protocol import ServerPacketTypes
+
+from poolhouse.connectors import native_options, native_statements
+from poolhouse.connectors.base import Connector
+from poolhouse.connectors.chdb_statements import keeps_state
+from poolhouse.connectors.native_options import NativeOptions
+from poolhouse.connectors.sockets import looks_alive, shut_down
+
+__all__ = ["NativeConnector", "PooledNativeClient"]
+
+
+class _Wire(DriverConnection):  # type: ignore[misc]  # the driver carries no types
+    """The driver's connection, watched."""
+
+    connect_timeout: float
+    send_receive_timeout: float
+    sync_request_timeout: float
+
+    def __init__(self, **arguments: Any) -> None:
+        #: Shut down for good: nothing is opened again.
+        self.ended = False
+        #: State lives on it that the next borrower must not see.
+        self.tainted = False
+        #: The SQL error after which the server was found ready for the next statement.
+        self.settled: BaseException | None = None
+        self.pid = os.getpid()
+        super().__init__(**arguments)
+
+    # What the pool asks.
+
+    def clean(self) -> bool:
+        """Whether it is open and nothing is under way or unread on it. Looks at no socket."""
+        return (
+            bool(self.connected)
+            and not (self.ended or self.is_query_executing)
+            and self.fin.position == self.fin.current_buffer_size
+            and self.pid == os.getpid()
+        )
+
+    def end(self) -> None:
+        """Shut the socket down, from any thread, and open no other."""
+        self.ended = True
+        sock = self.socket
+        # In a child of fork the descriptor is a copy, and a shutdown would end the parent's connection.
+        if sock is not None and self.pid == os.getpid():
+            shut_down(sock)
+
+    def _end_if_late(self) -> None:
+        """After an open: shut it down where :meth:`end` came meanwhile."""
+        if self.ended:
+            self.end()
+
+    # The driver's own steps.
+
+    def connect(self) -> None:
+        if self.ended:
+            raise NetworkError("the connection is closed")
+        self.disconnect()
+        host, port = self.hosts[0]
+        patience, self.send_receive_timeout = self.send_receive_timeout, self.connect_timeout
+        try:
+            self._init_connection(host, port)
+            self.socket.settimeout(patience)
+        except BaseException:
+            self.disconnect()
+            raise
+        finally:
+            self.send_receive_timeout = patience
+        self._end_if_late()
+
+    def receive_hello(self) -> None:
+        if not self.secure_socket:
+            began = time.monotonic()
+            patience = native_options.hello_patience(self.connect_timeout)
+            if not select.select([self.socket], [], [], patience)[0]:
+                host, port = self.hosts[0]
+                if native_options.http_instead(host, port):
+                    raise UnexpectedPacketFromServerError(native_options.wrong_port(f"{host}:{port}"))
+                self.socket.settimeout(max(self.connect_timeout - (time.monotonic() - began), 0.05))
+        super().receive_hello()
+
+    def disconnect(self) -> None:
+        sock = self.socket
+        if sock is not None:
+            if self.connected and self.pid == os.getpid():
+                shut_down(sock)
+            sock.close()
+        self.reset_state()
+
+    def force_connect(self) -> None:
+        self.check_query_execution()
+        if self.connected and (
+            not looks_alive(self.socket) or self.fin.position != self.fin.current_buffer_size
+        ):
+            if self.tainted:
+                raise NetworkError(
+                    "the server closed the connection, and with it SET, USE and temporary tables"
+                )
+            self.disconnect()
+        if not self.connected:
+            self.connect()
+            self.is_query_executing = True
+
+    def receive_packet(self) -> Any:
+        packet = super().receive_packet()
+        if packet.type == ServerPacketTypes.EXCEPTION and self._in_step():
+            self.is_query_executing = False
+            self.settled = packet.exception
+        return packet
+
+    def _in_step(self) -> bool:
+        """Whether the answer to a ping is the next thing that comes."""
+        try:
+            return bool(self.ping())
+        except (Error, EOFError, OSError):
+            return False
+
+
+class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no types
+    """The driver's client on one watched connection, with clickhouse-connect's calls beside its own."""
+
+    settings: dict[str, Any]
+    client_settings: dict[str, Any]
+
+    def __init__(self, options: NativeOptions) -> None:
+        arguments = dict(options.arguments)
+        cert, key, name = options.tls
+        if cert is not None:
+            arguments["certfile"] = cert
+        if key is not None:
+            arguments["keyfile"] = key
+        if name is not None:
+            arguments["server_hostname"] = name
+        self._sparing = False
+        self.query_limit = options.query_limit
+        super().__init__(**arguments)
+        arguments.pop("settings")
+        self.connection = _Wire(**arguments)
+        self.connection.context.settings = self.settings
+        self.connection.context.client_settings = self.client_settings
+        self._database: str | None = None
+        self._was = (dict(self.settings), dict(self.client_settings), self.query_limit)
+
+    def restore(self) -> bool:
+        """Undo the borrower's changes; whether the connection may be lent again."""
+        if not self.connection.clean() or self.connection.tainted:
+            return False
+        settings, client_settings, limit = self._was
+        if self.settings != settings:
+            self.settings = dict(settings)
+        if self.client_settings != client_settings:
+            self.client_settings = dict(client_settings)
+        self.query_limit = limit
+        self._database = None
+        self.last_query = None
+        return True
+
+    def apply(self, settings: Mapping[str, Any] | None, database: str | None) -> None:
+        """Put *settings* and *database* in force until :meth:`restore`; the database with the next statement."""
+        if settings:
+            self.settings = {**self.settings, **settings}
+        if database is not None:
+            self._database = database
+
+    # The driver's steps.
+
+    def disconnect(self) -> None:
+        """Close the connection; the pool replaces it at its return."""
+        if self._sparing and sys.exception() is self.connection.settled is not None:
+            return
+        super().disconnect()
+
+    @contextmanager
+    def disconnect_on_error(self, query: str, settings: Any) -> Iterator[None]:
+        """The driver's frame around each statement."""
+        wire = self.connection
+        if self._database is not None and not self._sparing:
+            database, self._database = self._database, None
+            self.execute(f"USE {native_statements.quote_identifier(database)}")
+        if not wire.tainted and keeps_state(query):
+            wire.tainted = True
+        self._sparing = True
+        try:
+            with super().disconnect_on_error(query, settings):
+                yield
+        except Exception:
+            raise
+        except BaseException:
+            # A greenlet's exit, a SystemExit of a signal handler: the driver knows only KeyboardInterrupt.
+            super().disconnect()
+            raise
+        finally:
+            self._sparing = False
+            wire.settled = None
+
+    # clickhouse-connect's calls.
+
+    def query(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run a statement with a result; the answer is clickhouse-connect's ``QueryResult``, read to its end."""
+        asked = native_statements.ask(query, parameters, settings, limit=self.query_limit, **options)
+        data, columns = self._run(asked)
+        return native_statements.answer(data, columns, asked)
+
+    def query_df(
+        self,
+        query: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Like :meth:`query`, as a pandas ``DataFrame``."""
+        asked = native_statements.ask(query, parameters, settings, limit=self.query_limit, **options)
+        return native_statements.frame(*self._run(asked))
+
+    def command(
+        self,
+        cmd: str,
+        parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        data: str | bytes | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Run a statement without a result, or with a single value."""
+        asked = native_statements.ask(cmd, parameters, settings, data=data, **options)
+        rows, columns = self._run(asked)
+        return native_statements.command_answer(rows, columns, asked)
+
+    def insert(
+        self, table: str, data: Sequence[Sequence[Any]], column_names: Any = "*", **options: Any
+    ) -> Any:
+        """Insert rows (columns, with ``column_oriented=True``); the answer is clickhouse-connect's summary."""
+        asked = native_statements.insertion(table, column_names, **options)
+        rows = self.execute(
+            asked.sql,
+            list(data),
+            settings=asked.settings,
+            query_id=asked.query_id,
+            columnar=asked.column_oriented,
+        )
+        return native_statements.written(rows or 0, asked)
+
+    def insert_df(self, table: str, df: Any, **options: Any) -> Any:
+        """Insert a pandas ``DataFrame``; its columns carry the names."""
+        names, columns = native_statements.frame_columns(df)
+        return self.insert(table, columns, names, column_oriented=True, **options)
+
+    def _run(self, asked: native_statements.Ask) -> Any:
+        return self.execute(
+            asked.sql,
+            settings=asked.settings,
+            query_id=asked.query_id,
+            with_column_types=True,
+            columnar=True,
+        )
+
+
+class NativeConnector(Connector[PooledNativeClient]):
+    """Opens clickhouse-driver clients, each on one socket, for a sync pool.
+
+    *host* (default ``"localhost"``), *port* (default 9000, or 9440 with *secure*), *username*, *password* and
+    *database* say where to and as whom. *secure* speaks TLS, checked as *verify*, *ca_cert*, *client_cert*,
+    *client_cert_key* and *server_host_name* say. *compress* is True (default: lz4 where its libraries
+    ``clickhouse-cityhash`` and ``lz4`` are installed), False, ``"lz4"`` or ``"zstd"``. *connect_timeout* (default 10
+    seconds) bounds each step of opening, *send_receive_timeout* (default 300 seconds) the silence of a query.
+    *query_limit* (default 0, none) is a LIMIT for queries without one. Other arguments go to the driver; see
+    ``native_options``.
+
+    Raises :class:`poolhouse.ConfigError` for a bad argument; connects only in :meth:`connect`.
+
+    >>> NativeConnector("db.example", username="bob", password="secret", database="sales")
+    NativeConnector('db.example:9000/sales')
+    """
+
+    name = "clickhouse-driver"
+    raw_client_taints = True
+
+    def __init__(self, host: str = "localhost", port: int | None = None, **options: Any) -> None:
+        self.options = NativeOptions(
+            self.name, native_options.OF_CLICKHOUSE_DRIVER, host=host, port=port, **options
+        )
+        self.target = self.options.target
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.target!r})"
+
+    def connect(self) -> PooledNativeClient:
+        """A client with its connection open and greeted. Raises the driver's errors."""
+        client = PooledNativeClient(self.options)
+        try:
+            client.connection.connect()
+        except ServerException as error:
+            # Old servers add their own stack to the text.
+            error.message = str(error.message).partition(" Stack trace:")[0]
+            raise
+        except (Error, EOFError, OSError) as error:
+            clearer = self._explained(error)
+            if clearer is error:
+                raise
+            raise clearer from error
+        return client
+
+    def _explained(self, error: Exception) -> Any:
+        """A driver's error that says where to, and what is wrong there."""
+        if isinstance(error, UnexpectedPacketFromServerError):
+            if "speaks HTTP" in str(error):
+                return error
+            return NetworkError(
+                f"{self.options.server} does not answer like ClickHouse's native protocol: {error}"
+            )
+        if isinstance(error, EOFError):
+            return NetworkError(
+                f"{self.options.server} closed the connection instead of an answer; it may not be a native port"
+            )
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return NetworkError(f"cannot connect to {self.target}: certificate: {error}")
+        if isinstance(error, (TimeoutError, socket.timeout)):
+            waited = f"no answer within {self.options.connect_timeout:g} s"
+            return SocketTimeoutError(f"cannot connect to {self.target}: {waited}")
+        return NetworkError(f"cannot connect to {self.target}: {error}")
+
+    def check(self, connection: PooledNativeClient) -> bool:
+        """Whether the idle socket still carries: a look at it, with no packet and no wait."""
+        wire = connection.connection
+        return bool(wire.clean()) and looks_alive(wire.socket)
+
+    def ping(self, connection: PooledNativeClient, timeout: float) -> bool:
+        """One ping packet answered within *timeout* seconds."""
+        wire = connection.connection
+        patience, wire.sync_request_timeout = wire.sync_request_timeout, timeout
+        try:
+            return bool(wire.clean()) and bool(wire._in_step())
+        finally:
+            wire.sync_request_timeout = patience
+
+    def reset(self, connection: PooledNativeClient) -> bool:
+        """Undo the borrower's changes; ``False`` after SET, USE or a temporary table, and with an unread answer."""
+        return connection.restore()
+
+    def is_broken(self, connection: PooledNativeClient, error: BaseException) -> bool:
+        """Whether something happened on *connection* itself that rules out its next use, whatever *error* is."""
+        return not connection.connection.clean()
+
+    def abort(self, connection: PooledNativeClient) -> bool:
+        """Shut the socket down, from any thread; whoever reads from it gets an error."""
+        connection.connection.end()
+        return True
+
+    def close(self, connection: PooledNativeClient) -> None:
+        """Free the socket's descriptor."""
+        connection.connection.disconnect()
+
+    def configure(
+        self,
+        connection: PooledNativeClient,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        database: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        """Per-lease *settings* and *database*; a native connection is a session itself, so *session_id* adds none."""
+        connection.apply(settings, database)

@@ -1,0 +1,156 @@
+"""The options of a native connection, for both drivers: their names there, the checks, and what a failed connect means.
+
+clickhouse-driver (threads) and asynch (tasks) share most argument names, since the one descends from the other. What
+only one of them takes is refused by the connector of the other, at construction.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from poolhouse.errors import ConfigError
+
+__all__ = [
+    "NativeOptions",
+    "driver_option_names",
+    "hello_patience",
+    "http_instead",
+    "wrong_port",
+]
+
+_PROBE_TIMEOUT = 1.0
+_PROBE = b"GET /ping HTTP/1.0\r\n\r\n"
+
+#: Arguments of each driver's connection that have no option of their own.
+SHARED = frozenset(
+    {"sync_request_timeout", "compress_block_size", "ssl_version", "ciphers", "settings_is_important"}
+)
+OF_CLICKHOUSE_DRIVER = frozenset({"tcp_keepalive", "client_revision", "keypass", "check_hostname"})
+OF_ASYNCH = frozenset({"stack_track", "cursor_cls", "echo"})
+
+
+def driver_option_names() -> frozenset[str]:
+    """What may stand in ``connect_args`` besides the engine's options, for either driver."""
+    return SHARED | OF_CLICKHOUSE_DRIVER | OF_ASYNCH
+
+
+class NativeOptions:
+    """Checked options; :attr:`arguments` are the driver's.
+
+    >>> options = NativeOptions("clickhouse-driver", SHARED, host="db", username="bob", password="secret")
+    >>> options.target, options
+    ('db:9000', NativeOptions('db:9000'))
+    """
+
+    def __init__(
+        self,
+        driver: str,
+        taken: Iterable[str],
+        *,
+        host: str = "localhost",
+        port: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        database: str | None = None,
+        secure: bool = False,
+        verify: bool = True,
+        ca_cert: str | None = None,
+        client_cert: str | None = None,
+        client_cert_key: str | None = None,
+        server_host_name: str | None = None,
+        compress: bool | str = True,
+        connect_timeout: float = 10.0,
+        send_receive_timeout: float = 300.0,
+        query_limit: int = 0,
+        client_name: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **driver_args: Any,
+    ) -> None:
+        known = SHARED | frozenset(taken)
+        for name in driver_args:
+            if name not in known:
+                raise ConfigError(
+                    f"{name}: {driver} has no such argument; it takes {', '.join(sorted(known))}"
+                )
+        if not isinstance(verify, bool):
+            raise ConfigError.of("verify", verify, "True or False for clickhouse+native://")
+        self.host = host
+        self.port = port or (9440 if secure else 9000)
+        self.secure = secure
+        self.connect_timeout = connect_timeout
+        self.query_limit = query_limit
+        self.settings = dict(settings or {})
+        #: TLS beyond what both drivers have: certificate, key, name to check.
+        self.tls = (client_cert, client_cert_key, server_host_name)
+        where = f"[{host}]" if ":" in host else host
+        self.server = f"{where}:{self.port}"
+        self.target = f"{self.server}/{database}" if database else self.server
+        self.arguments: dict[str, Any] = {
+            "host": host,
+            "port": self.port,
+            "user": "default" if username is None else username,
+            "password": password or "",
+            # The empty name is the user's own default.
+            "database": database or "",
+            "secure": secure,
+            "verify": verify,
+            "compression": _compression(compress),
+            "connect_timeout": connect_timeout,
+            "send_receive_timeout": send_receive_timeout,
+            "settings": self.settings,
+            **driver_args,
+        }
+        if ca_cert is not None:
+            self.arguments["ca_certs"] = ca_cert
+        if client_name is not None:
+            self.arguments["client_name"] = client_name
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.target!r})"
+
+
+def _compression(compress: bool | str) -> bool | str:
+    """The driver's value; True is lz4 where its libraries are installed, and no compression elsewhere."""
+    if compress is False:
+        return False
+    if compress is not True and compress not in ("lz4", "zstd"):
+        raise ConfigError.of("compress", compress, "True, False, 'lz4' or 'zstd' for clickhouse+native://")
+    method = "lz4" if compress is True else compress
+    missing = [name for name in ("clickhouse_cityhash", method) if importlib.util.find_spec(name) is None]
+    if not missing:
+        return method
+    if compress is True:
+        return False
+    raise ConfigError(
+        f"compress={compress!r}: the native drivers need {' and '.join(missing).replace('_', '-')} for it"
+    )
+
+
+def hello_patience(connect_timeout: float) -> float:
+    """Seconds without an answer to the first packet after which the port is suspected to speak HTTP.
+
+    A server of HTTP waits there for the end of a line that never comes.
+    """
+    return min(1.0, connect_timeout / 2)
+
+
+def http_instead(host: str, port: int) -> bool:
+    """Whether the port answers HTTP, asked on a connection of its own. Blocks for a second at the most."""
+    try:
+        with socket.create_connection((host, port), _PROBE_TIMEOUT) as probe:
+            probe.settimeout(_PROBE_TIMEOUT)
+            probe.sendall(_PROBE)
+            return probe.recv(5) == b"HTTP/"
+    except OSError:
+        return False
+
+
+def wrong_port(server: str) -> str:
+    """What to say when it does."""
+    return (
+        f"{server} speaks HTTP, not the native protocol: use clickhouse:// for this port, "
+        "or the native port, which is 9000 as a rule (with TLS 9440)"
+    )

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
         NullPool,
         StaticPool,
     )
+    from .pool.drain import DrainReport, drain, drain_async
     from .service.databases import DatabasePool, MultiDatabasePool
-    from .service.drain import DrainReport, drain, drain_async
     from .service.health import PoolHealth, PoolHealthMonitor
     from .service.health_async import AsyncPoolHealthMonitor
     from .service.manager import PoolManager
@@ -78,9 +78,9 @@ _HOME = {
     "PoolProfile": "config",
     "PoolEvents": "events",
     "Event": "events",
-    "DrainReport": "service.drain",
-    "drain": "service.drain",
-    "drain_async": "service.drain",
+    "DrainReport": "pool.drain",
+    "drain": "pool.drain",
+    "drain_async": "pool.drain",
     "PoolManager": "service.manager",
     "PoolHealth": "service.health",
     "PoolHealthMonitor": "service.health",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from poolhouse.config import EngineConfig
     from poolhouse.pool import AsyncConnectionPool, ConnectionPool
-    from poolhouse.service.drain import DrainReport
+    from poolhouse.pool.drain import DrainReport
     from poolhouse.session.asyncio import AsyncSession
     from poolhouse.session.result import Result
     from poolhouse.url import URL
@@ -91,7 +91,7 @@ class AsyncEngine(EngineBase, AsyncStatements):
         """Dispose of the engine, but leave borrowers *deadline* seconds to bring their connections back; see
         :func:`poolhouse.drain`.
         """
-        from poolhouse.service.drain import drain_async
+        from poolhouse.pool.drain import drain_async
 
         return await drain_async(self, deadline)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from poolhouse.config import EngineConfig
     from poolhouse.engine.asyncio import AsyncEngine
     from poolhouse.pool import ConnectionPool
-    from poolhouse.service.drain import DrainReport
+    from poolhouse.pool.drain import DrainReport
     from poolhouse.session.result import Result
     from poolhouse.session.sync import Session
     from poolhouse.url import URL
@@ -133,7 +133,7 @@ class Engine(EngineBase, Statements):
         """Dispose of the engine, but leave borrowers *deadline* seconds to bring their connections back; see
         :func:`poolhouse.drain`.
         """
-        from poolhouse.service.drain import drain
+        from poolhouse.pool.drain import drain
 
         return drain(self, deadline)
 

@@ -12,6 +12,7 @@
 ``face``        what both pools have: sizes, statistics, settings, messages
 ``keeper``      the one background thread, where an option needs one
 ``leaks``       the stack of each borrower, for leak detection
+``drain``       the end, with a deadline and a report of who did not come back
 ``fork``        an empty pool in a forked child
 ``log``         DEBUG lines, and their switch
 ==============  ====================================================================================

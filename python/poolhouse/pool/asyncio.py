@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
     from poolhouse._core import Closing, Grant, Lease, Permit
+    from poolhouse.pool.drain import DrainReport
     from poolhouse.pool.sides import Outlook, Side
-    from poolhouse.service.drain import DrainReport
 
 C = TypeVar("C")
 
@@ -284,7 +284,7 @@ class AsyncConnectionPool(PoolFace[C]):
         """Close the pool for good, but leave borrowers *deadline* seconds to bring their connections back; see
         :func:`poolhouse.drain`.
         """
-        from poolhouse.service.drain import drain_async
+        from poolhouse.pool.drain import drain_async
 
         return await drain_async(self, deadline)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from poolhouse._core import Grant, Lease, Permit
-    from poolhouse.service.drain import DrainReport
+    from poolhouse.pool.drain import DrainReport
 
 C = TypeVar("C")
 
@@ -203,7 +203,7 @@ class ConnectionPool(PoolFace[C]):
         """Close the pool for good, but leave borrowers *deadline* seconds to bring their connections back; see
         :func:`poolhouse.drain`.
         """
-        from poolhouse.service.drain import drain
+        from poolhouse.pool.drain import drain
 
         return drain(self, deadline)
 

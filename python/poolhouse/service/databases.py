@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from poolhouse.engine.shared import EngineOptions
-    from poolhouse.service.drain import DrainReport
+    from poolhouse.pool.drain import DrainReport
     from poolhouse.session.result import Row
     from poolhouse.url import URL
 

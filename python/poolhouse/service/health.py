@@ -28,8 +28,7 @@ from typing import Any, Self
 from poolhouse._core import connection_of
 from poolhouse.errors import ConnectFailed, PoolClosed, PoolTimeout, TooManyWaiters
 from poolhouse.options import CONNECTION_OPTIONS, POOL_OPTIONS
-
-from .drain import pool_of
+from poolhouse.pool.drain import pool_of
 
 logger = logging.getLogger("poolhouse.pool")
 

@@ -29,8 +29,7 @@ from typing import Any, ClassVar, TypeVar
 
 from poolhouse.errors import ConfigError, PoolError
 from poolhouse.options import POOL_OPTIONS
-
-from .drain import DrainReport, drain, pool_of
+from poolhouse.pool.drain import DrainReport, drain, pool_of
 
 logger = logging.getLogger("poolhouse.pool")
 
@@ -183,7 +182,7 @@ class PoolManager:
 
 def _close(target: Any) -> None:
     """Close without waiting, from a thread that may have no event loop."""
-    from .drain import _shutdown
+    from poolhouse.pool.drain import _shutdown
 
     pool_of(target)._end()
     _shutdown(target)

@@ -51,7 +51,7 @@ class FacePool(PoolFace[Any]):
         return shared.exhausted(timeout, stats.pool_size, stats.capacity - stats.pool_size)
 
     def dropping(self, place: tuple[str, int]) -> None:
-        """This thread drops a lease next that was borrowed at *place*."""
+        """Note that this thread is about to drop a lease that was borrowed at *place*."""
         self._dropping[get_ident()] = place
 
     def _lease_dropped(self, place: tuple[str, int] | None) -> None:

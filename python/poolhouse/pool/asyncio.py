@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
@@ -29,7 +29,7 @@ from poolhouse.pool.sides import Side, logger
 from poolhouse.pool.sync import ConnectionPool, hooks
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Generator, Mapping
 
     from poolhouse._core import Closing, Grant, Lease, Permit
     from poolhouse.pool.drain import DrainReport
@@ -341,6 +341,35 @@ class Waker:
         return True
 
 
+class _Later(Coroutine[Any, Any, None]):
+    """Work that becomes a coroutine when its task first runs, so that a loop which ends before that leaves no coroutine
+    that was never awaited.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._work: Callable[[], Coroutine[Any, Any, None]] | None = work
+        self._begun: Coroutine[Any, Any, None] | None = None
+
+    def _coroutine(self) -> Coroutine[Any, Any, None]:
+        if self._begun is None:
+            assert self._work is not None
+            self._begun, self._work = self._work(), None
+        return self._begun
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine().send(value)
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
+        return self._coroutine().throw(kind if value is None else value)
+
+    def close(self) -> None:
+        if self._begun is not None:
+            self._begun.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise TypeError("only a task runs this")
+
+
 class LoopSide(Side):
     """The side of one event loop."""
 
@@ -359,18 +388,18 @@ class LoopSide(Side):
             return True
         return super()._can_close(connection) or hasattr(connection, "aclose")
 
-    def keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def keep(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run *work* as a task of its own on this loop, which runs now; asyncio itself would let it be
         collected.
         """
-        task = self.loop.create_task(work)
+        task = self.loop.create_task(_Later(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def begin(self, creating: TaskCreating) -> None:
         """Connect, in a task of its own."""
-        task = self.keep(creating.run())
+        task = self.keep(creating.run)
         self._connects.add(task)
         task.add_done_callback(self._connects.discard)
 
@@ -390,10 +419,10 @@ class LoopSide(Side):
                 closing.done()
             return
         if asyncio._get_running_loop() is self.loop:
-            self.keep(self.close(connection, closing))
+            self.keep(lambda: self.close(connection, closing))
             return
         try:
-            self.loop.call_soon_threadsafe(lambda: self.keep(self.close(connection, closing)))
+            self.loop.call_soon_threadsafe(self.keep, lambda: self.close(connection, closing))
         except RuntimeError:
             # Closed since we looked; the place comes back with the token.
             logger.debug("%s: the event loop of a connection is closed", self.title)

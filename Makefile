@@ -92,6 +92,19 @@ test-python: build server ## Run the Python tests, on real servers
 test-slow: build server ## Run the Python tests that take long
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
+# A failure is told at the end, on the page and by the exit status.
+.PHONY: conformance
+conformance: build server ## Run every test, and write what each behaviour came to into docs/conformance.md
+	@mkdir -p .stamps/conformance
+	-$(PYTHON) -m pytest --junitxml=.stamps/conformance/python.xml
+	-$(MAKE) test-rust > .stamps/conformance/core.txt
+	-$(MAKE) test-loom > .stamps/conformance/loom.txt
+	$(PYTHON) -m tests.conformance_table .stamps/conformance/*
+
+.PHONY: conformance-list
+conformance-list: build ## Bring the tests that docs/conformance.md names up to date, without running any
+	$(PYTHON) -m tests.conformance_table
+
 .PHONY: sqlalchemy-suite
 sqlalchemy-suite: build ## Run SQLAlchemy's own tests of its pools on ours
 	tools/sqlalchemy-suite.sh $(PYTHON) .sqlalchemy-suite
@@ -117,7 +130,7 @@ lint-rust: $(VENV)/stamp ## Check the format of the Rust code, and run clippy
 lint-python: build ## Run ruff, mypy, and stubtest on the native module
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy --strict python tests/support tests/conftest.py
+	$(PYTHON) -m mypy --strict python tests/support tests/conftest.py tests/conformance_table.py
 	MYPYPATH=python $(PYTHON) -m mypy.stubtest --mypy-config-file pyproject.toml poolhouse._core
 
 .PHONY: format

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         StaticPool,
     )
     from .pool.drain import DrainReport, drain, drain_async
-    from .service.databases import DatabasePool, MultiDatabasePool
+    from .service.databases import DatabaseManager, DatabasePool, MultiDatabasePool, create_pool
     from .service.health import PoolHealth, PoolHealthMonitor
     from .service.health_async import AsyncPoolHealthMonitor
     from .service.manager import PoolManager
@@ -85,8 +85,10 @@ _HOME = {
     "PoolHealth": "service.health",
     "PoolHealthMonitor": "service.health",
     "AsyncPoolHealthMonitor": "service.health_async",
+    "DatabaseManager": "service.databases",
     "DatabasePool": "service.databases",
     "MultiDatabasePool": "service.databases",
+    "create_pool": "service.databases",
     "PoolSize": "service.sizing",
     "calculate_pool_size": "service.sizing",
     "calculate_pool_size_for_cpus": "service.sizing",
@@ -114,6 +116,7 @@ __all__ = [
     "ConnectionPool",
     "ConnectionReturnedError",
     "Connector",
+    "DatabaseManager",
     "DatabasePool",
     "DrainReport",
     "Engine",
@@ -141,6 +144,7 @@ __all__ = [
     "calculate_pool_size_for_cpus",
     "create_async_engine",
     "create_engine",
+    "create_pool",
     "drain",
     "drain_async",
     "sessionmaker",

@@ -35,6 +35,7 @@ __all__ = [
     "PoolConfig",
     "PoolOptions",
     "PoolProfile",
+    "SharedOptions",
     "base_options",
     "build_config",
     "pool_options",
@@ -44,12 +45,15 @@ __all__ = [
 #: Where TLS is meant although nothing says so, as clickhouse-connect has it.
 _TLS_PORTS = {"clickhouse": frozenset({443, 8443}), "native": frozenset({9440})}
 _MERGED = frozenset({"settings", "headers"})
+#: Further arguments of an engine, which are no options of a pool or a connection.
+_NO_OPTIONS = ("connect_args", "poolclass", "config", "profile", "events", "echo")
 
 
-class PoolOptions(TypedDict, total=False):
-    """The keywords of a pool, for type checkers. The fields of :class:`PoolConfig` have their rules and defaults."""
+class SharedOptions(TypedDict, total=False):
+    """The keywords that a pool and an engine have in common, for type checkers. The fields of :class:`PoolConfig` have
+    their rules and defaults.
+    """
 
-    pool_size: int
     max_overflow: int
     pool_timeout: float
     pool_recycle: float
@@ -57,6 +61,7 @@ class PoolOptions(TypedDict, total=False):
     pool_use_lifo: bool
     min_idle: int
     max_idle_time: float | None
+    keepalive: float | None
     max_waiting: int | None
     name: str | None
     check_bypass: float
@@ -74,6 +79,12 @@ class PoolOptions(TypedDict, total=False):
     on_invalidate: Hooks
     on_timeout: Hooks
     on_reset: Hooks
+
+
+class PoolOptions(SharedOptions, total=False):
+    """The keywords of a pool."""
+
+    pool_size: int
 
 
 class PoolProfile(StrEnum):
@@ -132,6 +143,8 @@ class PoolConfig:
     min_idle: int = 0
     #: How long a connection may idle before it is closed.
     max_idle_time: float | None = None
+    #: How long an idle connection may be silent before it is pinged, so that nobody on the way forgets it.
+    keepalive: float | None = None
     #: How many borrowers may wait at the same time.
     max_waiting: int | None = None
     #: The pool's name in messages and statistics.
@@ -328,6 +341,8 @@ class EngineConfig:
     said: Mapping[str, Any] = field(default_factory=dict)
     #: The hooks that were given.
     events: PoolEvents | None = None
+    #: Whether statements are logged: ``True``, or ``"debug"`` with the values of their parameters.
+    echo: bool | str = False
 
     def pool_arguments(self) -> dict[str, Any]:
         """What was said about the pool, as keyword arguments of its class."""
@@ -478,7 +493,7 @@ def _sort_keywords(
             raise unknown(
                 "option",
                 name,
-                [*POOL_OPTIONS, *_offered(family), "connect_args", "poolclass", "config", "profile"],
+                [*POOL_OPTIONS, *_offered(family), *_NO_OPTIONS],
             )
     return said, driver_args
 

@@ -34,20 +34,25 @@ lease is made after the hooks. Hooks of one event run in the order in which they
 In an async pool hooks may be ``async``, but not those that run inside a return, which never waits: ``on_reset``,
 ``on_checkin`` and ``on_invalidate``.
 
-A pool without events has none of this on its way: hooks live in a connector around the pool's own, which is only there
-when events were given. That is why events are given when the pool is made; hooks may be added to them at any time.
+Hooks may be added and removed while a pool works: ``engine.events`` (``pool.events``) is there whether hooks were given
+or not. A pool that has no hook has nothing of this on its way: hooks live in a connector around the pool's own, which
+is put there with the first hook and goes with the last.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from poolhouse.errors import ConfigError
+
+if TYPE_CHECKING:
+    from poolhouse.pool.face import PoolFace
 
 logger = logging.getLogger("poolhouse.pool")
 
@@ -110,12 +115,21 @@ class PoolEvents:
     >>> with pool.connection():
     ...     pass
     opened {}
+    >>> @pool.events.on_checkin
+    ... def came_back(connection):
+    ...     print("back", connection)
+    >>> with pool.connection():
+    ...     pass
+    back {}
     """
 
     def __init__(self, **hooks: Any) -> None:
         self._hooks: dict[str, tuple[_Hook, ...]] = dict.fromkeys(EVENTS, ())
         #: The kinds of pools that use these events: True for async ones.
         self._kinds: set[bool] = set()
+        self._pools: weakref.WeakSet[PoolFace[Any]] = weakref.WeakSet()
+        # For those who register; nobody who borrows ever takes it. A signal handler may come back to it.
+        self._registering = threading.RLock()
         for name, given in hooks.items():
             for hook in given if isinstance(given, (list, tuple)) else (given,):
                 self.add(name, hook)
@@ -129,9 +143,11 @@ class PoolEvents:
         if name not in self._hooks:
             raise ConfigError.of("event", name, "one of " + ", ".join(EVENTS))
         made = _Hook(hook, _arity(name, hook), _is_async(hook))
-        for asynchronous in self._kinds:
-            _check_kind(name, made, asynchronous)
-        self._hooks[name] = (*self._hooks[name], made)
+        with self._registering:
+            for asynchronous in self._kinds:
+                _check_kind(name, made, asynchronous)
+            self._hooks[name] = (*self._hooks[name], made)
+            self._changed()
         return hook
 
     def remove(self, name: str, hook: Callable[..., Any]) -> None:
@@ -140,10 +156,12 @@ class PoolEvents:
         Raises:
             ConfigError: It is not registered there.
         """
-        kept = tuple(each for each in self._hooks.get(name, ()) if each.call != hook)
-        if len(kept) == len(self._hooks.get(name, ())):
-            raise ConfigError(f"{name}: {hook!r} is not registered")
-        self._hooks[name] = kept
+        with self._registering:
+            kept = tuple(each for each in self._hooks.get(name, ()) if each.call != hook)
+            if len(kept) == len(self._hooks.get(name, ())):
+                raise ConfigError(f"{name}: {hook!r} is not registered")
+            self._hooks[name] = kept
+            self._changed()
 
     def on_connect(self, hook: H) -> H:
         """Decorator: call *hook* when a connection was opened."""
@@ -175,12 +193,31 @@ class PoolEvents:
 
     # -- for the pools
 
-    def attach(self, *, asynchronous: bool) -> None:
-        """A pool uses these events from now on."""
+    def check_for(self, *, asynchronous: bool) -> None:
+        """Whether a pool of that kind can use these events.
+
+        Raises:
+            ConfigError: It could not await a hook.
+        """
         for name, hooks in self._hooks.items():
             for hook in hooks:
                 _check_kind(name, hook, asynchronous)
-        self._kinds.add(asynchronous)
+
+    def attach(self, pool: PoolFace[Any]) -> None:
+        """*pool* uses these events from now on, and is told whenever hooks come or go."""
+        with self._registering:
+            self.check_for(asynchronous=pool.asynchronous)
+            self._kinds.add(pool.asynchronous)
+            self._pools.add(pool)
+            pool._follow_events()
+
+    def _changed(self) -> None:
+        for pool in list(self._pools):
+            pool._follow_events()
+
+    def has(self, name: str | None = None) -> bool:
+        """Whether *name* has a hook; by default whether any event has."""
+        return any(self._hooks.values()) if name is None else bool(self._hooks[name])
 
     def has_async(self, name: str) -> bool:
         """Whether *name* has a hook that must be awaited."""
@@ -234,7 +271,7 @@ class PoolEvents:
 def collect_events(given: dict[str, Any], face: object = None) -> PoolEvents | None:
     """Take ``events`` and the hooks by name out of *given* keywords, with those that the class of *face* overrides.
 
-    Returns None where there are none: such a pool has no hooks on its way.
+    Returns None where there are none yet.
 
     Raises:
         ConfigError: ``events`` is no PoolEvents, or comes together with hooks by name.
@@ -264,9 +301,8 @@ def watched(connector: Any, events: PoolEvents, title: str) -> Any:
     from poolhouse.connectors.base import AsyncConnector
     from poolhouse.connectors.watched import AsyncWatchedConnector, WatchedConnector
 
-    asynchronous = isinstance(connector, AsyncConnector)
-    events.attach(asynchronous=asynchronous)
-    return (AsyncWatchedConnector if asynchronous else WatchedConnector)(connector, events, title)
+    kind = AsyncWatchedConnector if isinstance(connector, AsyncConnector) else WatchedConnector
+    return kind(connector, events, title)
 
 
 def _method(face: object, name: str) -> _Hook:

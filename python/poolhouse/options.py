@@ -247,6 +247,7 @@ POOL_OPTIONS: dict[str, Option] = _table(
     Option("pool_use_lifo", _flag(), True),
     Option("min_idle", _SIZE, 0),
     Option("max_idle_time", _seconds(zero=False, none="no limit"), None),
+    Option("keepalive", _seconds(zero=False, none="off"), None),
     Option("max_waiting", _integer(0, MAX_CAPACITY, none="no limit"), None),
     Option("name", _text(none="a name is made up"), None),
     Option("check_bypass", _seconds(), 0.5),
@@ -255,6 +256,9 @@ POOL_OPTIONS: dict[str, Option] = _table(
     Option("create_in", _word("helper", "caller"), "helper"),
     Option("leak_detection", _seconds(none="off"), None),
 )
+
+#: Of an engine alone: it is neither in a URL nor in the environment.
+ECHO = Option("echo", _flag_or("debug"), False)
 
 _HTTP = frozenset({"clickhouse"})
 _SERVER = frozenset({"clickhouse", "native"})

@@ -10,12 +10,15 @@ import pytest
 
 from poolhouse import (
     ConfigError,
+    DatabaseManager,
     DatabasePool,
     MultiDatabasePool,
     PoolClosed,
+    PoolConfig,
     Session,
     create_async_engine,
     create_engine,
+    create_pool,
     sessionmaker,
     text,
 )
@@ -68,6 +71,50 @@ def test_double_dispose(url: str) -> None:
     pool.dispose()
     with pytest.raises(PoolClosed):
         pool.execute("SELECT 1")
+
+
+def test_create_pool(url: str) -> None:
+    with create_pool(url, size=2, timeout=4) as pool:
+        assert pool.execute("SELECT 1") == [(1,)]
+        assert (pool.engine.config.pool.pool_size, pool.engine.config.pool.pool_timeout) == (2, 4)
+    for twice in ({"size": 2, "pool_size": 2}, {"timeout": 1, "pool_timeout": 1}):
+        with pytest.raises(ConfigError, match="one of them, not both"):
+            create_pool(url, **twice)  # type: ignore[arg-type]  # by name
+    with pytest.raises(ConfigError, match="^pool_size=-1"):
+        create_pool(url, size=-1)
+    with create_pool(url) as pool:
+        assert pool.engine.config.pool == DatabasePool(url).engine.config.pool
+
+
+def test_database_manager(url: str) -> None:
+    manager = DatabaseManager(PoolConfig(pool_size=2, pool_timeout=3), url)
+    assert manager.pool is None
+    manager.cleanup_pool()  # nothing yet
+    pool = manager.initialize_pool()
+    assert manager.initialize_pool() is pool is manager.pool
+    assert pool.execute("SELECT 1") == [(1,)]
+    assert pool.engine.config.pool.pool_timeout == 3
+    manager.cleanup_pool()
+    manager.cleanup_pool()
+    assert manager.pool is None
+    with pytest.raises(PoolClosed):
+        pool.execute("SELECT 1")
+    with manager as again:
+        assert again is not pool
+        assert again.execute("SELECT 2") == [(2,)]
+    assert again.engine.pool.closed
+    with pytest.raises(ConfigError, match="^pool_size"):
+        DatabaseManager(None, url, pool_size=-1)
+    with pytest.raises(ConfigError, match="config: must be a PoolConfig"):
+        DatabaseManager({}, url)  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(ConfigError, match="given twice"):
+        DatabaseManager(PoolConfig(), url, config=PoolConfig())
+    assert (
+        DatabaseManager(config=PoolConfig(name="n"), connection_url=url)
+        .initialize_pool()
+        .engine.config.pool.name
+        == "n"
+    )
 
 
 def test_the_default_of_pre_ping_gives_way() -> None:

@@ -251,12 +251,109 @@ def test_every_checkout_is_seen_under_load() -> None:
 
 
 def test_without_hooks_nothing_is_on_the_way() -> None:
-    """The connector is the pool's own, and nothing but the driver's methods is asked."""
+    """The connector is the pool's own, and nothing but the driver's methods is asked: also with events that have no
+    hook yet, and once the last hook has gone.
+    """
     connector = FakeConnector(FakeServer())
-    plain, watched = ConnectionPool(connector), ConnectionPool(connector, events=PoolEvents())
-    assert plain.connector is connector
-    assert plain.events is None
-    assert isinstance(watched.connector, WatchedConnector)
+    for pool in (ConnectionPool(connector), ConnectionPool(connector, events=PoolEvents())):
+        entered = []
+        pool._acquire = lambda *_, entered=entered: entered.append(1)  # type: ignore[method-assign]  # what a borrow must not reach
+        assert pool.connector is connector
+        hook = pool.events.on_checkout(lambda connection: None)
+        assert isinstance(pool.connector, WatchedConnector)
+        pool.events.remove("on_checkout", hook)
+        assert pool.connector is connector
+        del pool._acquire
+        with pool.connection():
+            """Open one."""
+        pool._acquire = lambda *_, entered=entered: entered.append(1)  # type: ignore[method-assign]
+        for _ in range(3):
+            with pool.connection():
+                """The native path alone."""
+        assert entered == []
+        del pool._acquire
+        pool.close_all()
+
+
+def test_hooks_added_to_a_pool_that_has_none(server: Any) -> None:
+    """With connections that were opened before, and back to none again."""
+    seen: list[str] = []
+    with create_engine(server.url, pool_size=1, max_overflow=0) as engine:
+        assert engine.query("SELECT 1").result_rows == [(1,)]
+
+        @engine.events.on_checkout
+        def lent(connection: Any, event: Event) -> None:
+            seen.append(event.name)
+
+        back = engine.events.on_checkin(lambda connection, event: seen.append(event.name))
+        engine.events.on_close(lambda connection: seen.append("on_close"))
+        assert engine.query("SELECT 2").result_rows == [(2,)]
+        assert seen == ["on_checkout", "on_checkin"]
+        engine.events.remove("on_checkout", lent)
+        engine.events.remove("on_checkin", back)
+        assert engine.query("SELECT 3").result_rows == [(3,)]
+        assert engine.pool.stats().connects == 1
+        engine.pool.invalidate(engine.connect())
+        eventually(lambda: seen == ["on_checkout", "on_checkin", "on_close"])
+
+
+async def test_hooks_added_to_a_pool_of_tasks(server: Any) -> None:
+    seen: list[Any] = []
+    async with create_async_engine(server.url, pool_size=1) as engine:
+        assert (await engine.query("SELECT 1")).result_rows == [(1,)]
+
+        @engine.events.on_checkout
+        async def lent(connection: Any) -> None:
+            seen.append((await connection.query("SELECT 'hook'")).result_rows[0][0])
+
+        assert (await engine.query("SELECT 2")).result_rows == [(2,)]
+        assert seen == ["hook"]
+        engine.events.on_close(lambda connection: seen.append("closed"))
+    assert seen == ["hook", "closed"]
+
+
+def test_hooks_that_come_and_go_under_load() -> None:
+    """Nobody is disturbed, nothing is lost; a hook sees every borrow that begins while it is there."""
+    server = FakeServer()
+    with ConnectionPool(FakeConnector(server), pool_size=3, max_overflow=0) as pool:
+        stop = threading.Event()
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                while not stop.is_set():
+                    with pool.connection() as conn:
+                        conn.query()
+            except BaseException as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        counted: list[Any] = []
+        for _ in range(100):
+            pool.events.on_checkout(counted.append)
+            pool.events.on_checkin(counted.append)
+            eventually(lambda: counted)
+            pool.events.remove("on_checkin", counted.append)
+            pool.events.remove("on_checkout", counted.append)
+            counted.clear()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        assert (pool.checkedout, pool.stats().waiting, server.most_open) == (0, 0, 3)
+
+
+def test_hooks_and_the_partner_of_tasks() -> None:
+    """Each of two pools on one capacity has hooks of its own, unless both were given the same."""
+    engine = create_engine("chdb://", events=PoolEvents())
+    assert engine.events is engine.aio.events
+    engine.dispose()
+    engine = create_engine("chdb://")
+    assert engine.events is engine.events
+    assert engine.events is not engine.aio.events
+    engine.dispose()
 
 
 def test_misuse() -> None:

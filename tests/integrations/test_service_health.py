@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from poolhouse import (
+    AsyncConnectionPool,
     AsyncPoolHealthMonitor,
     ConfigError,
     ConnectionPool,
     DatabasePool,
     PoolHealthMonitor,
+    PoolTimeout,
     create_async_engine,
     create_engine,
 )
+from tests.support.fakes import AsyncFakeConnector, FakeConnector, FakeServer
 from tests.support.wait import eventually
 
 
@@ -85,6 +88,55 @@ def test_a_connection_that_died_in_the_pool_is_no_outage(clickhouse: Any, proxy:
             lease.close()
         front.cut()
         assert PoolHealthMonitor(engine).check_health().status == "ok"
+
+
+def test_suspended_saturated_and_down_are_told_apart(fresh_server: Any) -> None:
+    with create_engine(fresh_server.url, pool_size=1, max_overflow=0) as engine:
+        monitor = PoolHealthMonitor(engine, timeout=1)
+        assert monitor.check_health().status == "ok"
+        engine.pool.suspend()
+        began = time.monotonic()
+        health = monitor.check_health()
+        assert time.monotonic() - began < 0.5
+        assert (health.status, health.healthy, health.http_status) == ("suspended", False, 503)
+        assert health.error_message == "the pool is suspended"
+        engine.pool.resume()
+        with engine.connection():
+            assert monitor.check_health().status == "saturated"
+        fresh_server.kill()
+        assert monitor.check_health().status == "down"
+
+
+async def test_a_pool_that_is_suspended_during_the_check() -> None:
+    """Threads and tasks: the check waits for its connect when the pool is suspended."""
+    for asynchronous in (False, True):
+        server = FakeServer()
+        server.answers.clear()
+        if asynchronous:
+            pool: Any = AsyncConnectionPool(AsyncFakeConnector(server), pool_size=1)
+            checking = asyncio.ensure_future(AsyncPoolHealthMonitor(pool, timeout=0.5).check_health())
+        else:
+            pool = ConnectionPool(FakeConnector(server), pool_size=1)
+            checking = asyncio.ensure_future(
+                asyncio.to_thread(PoolHealthMonitor(pool, timeout=0.5).check_health)
+            )
+        while not pool.stats().connecting:  # noqa: ASYNC110 - numbers of a pool, which tell nobody when they change
+            await asyncio.sleep(0.01)
+        pool.suspend()
+        assert (await checking).status == "suspended"
+        server.answers.set()
+        await asyncio.to_thread(pool.close) if not asynchronous else await pool.close()
+
+
+def test_a_check_that_had_not_its_turn_is_no_outage() -> None:
+    """Others came and went while the check stood in the queue: the server answers, and the pool is busy."""
+    with ConnectionPool(dict, pool_size=1) as pool:
+        monitor = PoolHealthMonitor(pool)
+        before = pool.stats().loans
+        assert monitor._explained(PoolTimeout("late"), before)[0] == "down"
+        with pool.connection():
+            """Somebody had a turn."""
+        assert monitor._explained(PoolTimeout("late"), before)[0] == "saturated"
 
 
 def test_background_check(fresh_clickhouse: Any) -> None:

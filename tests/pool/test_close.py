@@ -112,7 +112,9 @@ def test_close05_from_eight_threads_under_load(threads: Bench) -> None:
 def test_close08_suspend_and_resume(bench: Bench) -> None:
     pool = bench.pool(1)
     lease = bench.get(pool)
+    assert not pool.suspended
     pool.suspend()
+    assert pool.suspended
     bench.give(pool, lease)
     assert bench.call(pool.try_get) is None
     waiters = [bench.waiting(pool, 10) for _ in range(2)]
@@ -120,6 +122,7 @@ def test_close08_suspend_and_resume(bench: Bench) -> None:
         bench.get(pool, 0.2)
     assert not any(waiter.done() for waiter in waiters)
     pool.resume()
+    assert not pool.suspended
     lease = waiters[0].result(AT_ONCE)
     assert not waiters[1].done()
     bench.give(pool, lease)

@@ -145,6 +145,66 @@ def test_life11_a_silent_connection_leaves_time_for_another(bench: Bench) -> Non
     bench.give(pool, lease)
 
 
+def test_life12_keepalive(bench: Bench) -> None:
+    """Pinged while it idles, and that is no use: it counts as no loan, and ``max_idle_time`` runs on."""
+    pool = bench.pool(1, keepalive=0.1, check_bypass=0.05, max_idle_time=1.5)
+    bench.give(pool, bench.get(pool))
+    eventually(lambda: bench.server.pings >= 5)
+    stats = pool.stats()
+    assert (stats.loans, stats.connects, stats.discarded) == (1, 1, 0)
+    lease = bench.get(pool)
+    assert lease.number == 0
+    # Heard of within check_bypass, or looked at; never pinged while it is out.
+    pings = bench.server.pings
+    time.sleep(0.3)
+    assert bench.server.pings == pings
+    bench.give(pool, lease)
+    eventually(lambda: pool.stats().closes == 1)
+    assert bench.server.pings > pings + 3
+    assert_whole(bench, pool)
+
+
+def test_life12_a_ping_that_fails(bench: Bench) -> None:
+    """The connection is closed, the others are looked at before they are lent; nobody else is troubled."""
+    pool = bench.pool(3, keepalive=0.1, check_bypass=10)
+    leases = [bench.get(pool) for _ in range(3)]
+    for lease in leases:
+        bench.give(pool, lease)
+    for connection in bench.server.made:
+        connection.alive = False
+    eventually(lambda: pool.stats().discarded >= 1)
+    lease = bench.get(pool)
+    assert lease.query("works") == "works"
+    bench.give(pool, lease)
+    assert_whole(bench, pool)
+
+
+def test_life12_pings_go_on_while_one_hangs(bench: Bench) -> None:
+    """A silent server: the connection is out for the ping's time-out at the most, and borrowers get others."""
+    pool = bench.pool(2, keepalive=0.1)
+    bench.give(pool, bench.get(pool))
+    bench.server.ping_time = 60
+    eventually(lambda: bench.server.pings == 1)
+    with within(0.5):
+        bench.give(pool, bench.get(pool))
+    eventually(lambda: pool.stats().discarded == 1, timeout=5)
+    bench.server.ping_time = 0
+    assert_whole(bench, pool)
+
+
+def test_life12_keeps_the_order_of_return(bench: Bench) -> None:
+    pool = bench.pool(3, keepalive=0.1, pool_use_lifo=False)
+    for lease in [bench.get(pool) for _ in range(3)]:
+        bench.give(pool, lease)
+    eventually(lambda: bench.server.pings >= 6)
+    numbers = []
+    for _ in range(3):
+        lease = bench.get(pool)
+        numbers.append(lease.number)
+        bench.give(pool, lease)
+    assert numbers == [0, 1, 2]
+
+
 def test_life13_rolling_replacement(bench: Bench) -> None:
     pool = bench.pool(4)
     leases = [bench.get(pool) for _ in range(4)]

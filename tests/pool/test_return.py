@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from poolhouse import AsyncConnectionPool, ConnectionPool, ConnectionReturnedError, PoolError
+from poolhouse import (
+    AsyncConnectionPool,
+    ConnectionPool,
+    ConnectionReturnedError,
+    PoolClosed,
+    PoolError,
+    create_engine,
+)
 from tests.support.bench import AT_ONCE, Bench, assert_whole, at_rest
 from tests.support.fakes import AsyncFakeConnector, FakeServer
 from tests.support.wait import eventually
@@ -261,3 +268,53 @@ def test_objects_may_end_in_every_order(order: tuple[int, int, int]) -> None:
             gc.collect()
     assert [each.category for each in caught] == [ResourceWarning]
     assert server.open == 0
+
+
+def test_detach_takes_the_connection_out_of_the_pool(bench: Bench) -> None:
+    pool = bench.pool(1)
+    lease = bench.get(pool)
+    waiter = bench.waiting(pool, 5)
+    connection = bench.call(pool.detach, lease)
+    assert connection is bench.server.made[0]
+    # The place is free at once: the waiter connects.
+    other = waiter.result(AT_ONCE)
+    assert other.number == 1
+    assert connection.query("mine") == "mine"
+    with pytest.raises(ConnectionReturnedError):
+        lease.query("not the pool's")
+    with pytest.raises(ConnectionReturnedError):
+        bench.call(pool.detach, lease)
+    with pytest.raises(ConnectionReturnedError):
+        bench.give(pool, lease)
+    bench.give(pool, other)
+    eventually(lambda: at_rest(pool))
+    # Two are open at the server, one of them the pool's.
+    assert (pool.size, bench.server.most_open) == (1, 2)
+    bench.close(pool)
+    # Nobody but its owner closes it.
+    assert (connection.alive, connection.closed, bench.server.open) == (True, False, 1)
+    assert pool.stats().loans >= 2
+
+
+def test_detach_misuse(bench: Bench) -> None:
+    pool, other = bench.pool(1), bench.pool(1)
+    lease = bench.get(pool)
+    with pytest.raises(PoolError, match="belongs to another pool"):
+        bench.call(other.detach, lease)
+    with pytest.raises(PoolError, match="must be what get"):
+        bench.call(pool.detach, object())
+    assert lease.query("still") == "still"
+    bench.give(pool, lease)
+
+
+def test_detach_on_a_server(server: Any) -> None:
+    with create_engine(server.url, pool_size=1, max_overflow=0) as engine:
+        connection = engine.pool.detach(engine.connect())
+        try:
+            assert engine.query("SELECT 1").result_rows == [(1,)]
+            assert connection.query("SELECT 2").result_rows == [(2,)]
+            assert engine.pool.stats().connects == 2
+        finally:
+            connection.close()
+    with pytest.raises(PoolClosed):
+        engine.connect()

@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import NamedTuple, Self
 from urllib.parse import quote
 
+from tests.support.wait import eventually
+
 FOLDER_PREFIX = "poolhouse-test-"
 START_TIMEOUT = 60.0  # seconds; the modern server imports a library of 400 MB
 _LISTEN = "0A"
@@ -156,6 +158,12 @@ class ServerProcess:
     def pause(self) -> None:
         """Make the server silent (SIGSTOP): its kernel still accepts connections, and nobody answers."""
         os.kill(self.pid, signal.SIGSTOP)
+        # The signal reaches one thread, which stops the others: until then some of them may still answer.
+        eventually(self._is_stopped)
+
+    def _is_stopped(self) -> bool:
+        threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+        return all(stat.read_text().rpartition(")")[2].split()[0] in "TtXZ" for stat in threads)
 
     def resume(self) -> None:
         """End a :meth:`pause`."""

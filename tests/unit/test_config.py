@@ -11,7 +11,7 @@ import pytest
 
 from poolhouse import config as config_module
 from poolhouse import options as options_module
-from poolhouse.config import ConnectionConfig, EngineConfig, PoolConfig, build_config
+from poolhouse.config import ConnectionConfig, EngineConfig, PoolConfig, PoolOptions, build_config
 from poolhouse.engine.shared import EngineOptions, configure
 from poolhouse.errors import ConfigError
 from poolhouse.events import EVENTS
@@ -22,6 +22,7 @@ TIMES = [
     "pool_timeout",
     "pool_recycle",
     "max_idle_time",
+    "keepalive",
     "check_bypass",
     "retry_connect_for",
     "overflow_linger",
@@ -98,9 +99,10 @@ def test_every_option_is_in_every_list_of_them() -> None:
         "family",
         "driver_args",
     }
-    others = {"connect_args", "poolclass", "config", "profile", "events", *EVENTS}
+    others = {"connect_args", "poolclass", "config", "profile", "events", "echo", *EVENTS}
     expected = POOL_OPTIONS.keys() | CONNECTION_OPTIONS.keys() | others
-    assert EngineOptions.__annotations__.keys() == expected
+    assert EngineOptions.__optional_keys__ == expected
+    assert PoolOptions.__optional_keys__ == POOL_OPTIONS.keys() | {"config", "profile", "events", *EVENTS}
 
 
 def test_a_configuration_cannot_be_changed() -> None:

@@ -17,7 +17,8 @@ from poolhouse.options import POOL_OPTIONS
 TEXTS = {
     "pool_size": ("7", 7), "max_overflow": ("0", 0), "pool_timeout": ("2.5", 2.5), "pool_recycle": ("-1", -1),
     "pool_pre_ping": ("true", True), "pool_use_lifo": ("0", False), "min_idle": ("2", 2),
-    "max_idle_time": ("60", 60), "max_waiting": ("9", 9), "name": ("main", "main"), "check_bypass": ("0", 0),
+    "max_idle_time": ("60", 60), "keepalive": ("20", 20),
+    "max_waiting": ("9", 9), "name": ("main", "main"), "check_bypass": ("0", 0),
     "retry_connect_for": ("3", 3), "overflow_linger": ("1", 1), "create_in": ("caller", "caller"),
     "leak_detection": ("30", 30),
 }  # fmt: skip

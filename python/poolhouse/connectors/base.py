@@ -79,6 +79,10 @@ class ConnectorBase(Generic[C]):
         """Seconds that the server lets *connection* idle, once that is known; the pool stays below it."""
         return None
 
+    def sender(self, connection: C) -> Any:
+        """The object whose methods send the statements of *connection*: as a rule itself. For ``echo``."""
+        return connection
+
     def shutdown(self) -> None:
         """Give up what the connector itself holds beyond its connections. Called once, after the pool is closed."""
 

@@ -263,6 +263,10 @@ class AsyncChdbConnector(ChdbFace[AsyncChdbConnection], AsyncConnector[AsyncChdb
             )
         super().configure(connection, settings=settings, database=database, session_id=session_id)
 
+    def sender(self, connection: AsyncChdbConnection) -> Any:
+        """The client in its thread: what is called here is called there."""
+        return connection._client
+
     async def connect(self) -> AsyncChdbConnection:
         """Open one handle in a thread of its own. Raises as :meth:`poolhouse.connectors.chdb.ChdbSource.open`."""
         chdb_engine.check_process()

@@ -8,41 +8,26 @@ an engine of their family is made, and not before.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from poolhouse import options
-from poolhouse.config import EngineConfig, base_options, build_config
+from poolhouse.config import EngineConfig, SharedOptions, base_options, build_config
 from poolhouse.errors import ConfigError
 
 if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Mapping
 
-    from poolhouse.config import Hooks, PoolConfig, PoolProfile
     from poolhouse.events import PoolEvents
     from poolhouse.url import URL
 
 __all__ = ["EngineBase", "EngineOptions", "configure", "make_connector", "make_pool", "signature"]
 
 
-class EngineOptions(TypedDict, total=False):
+class EngineOptions(SharedOptions, total=False):
     """The keywords of ``create_engine``, for type checkers; ``poolhouse.options`` has their rules and defaults."""
 
     pool_size: int | None
-    max_overflow: int
-    pool_timeout: float
-    pool_recycle: float
-    pool_pre_ping: bool
-    pool_use_lifo: bool
-    min_idle: int
-    max_idle_time: float | None
-    max_waiting: int | None
-    name: str | None
-    check_bypass: float
-    retry_connect_for: float
-    overflow_linger: float
-    create_in: str
-    leak_detection: float | None
     host: str
     port: int | None
     username: str | None
@@ -70,16 +55,7 @@ class EngineOptions(TypedDict, total=False):
     headers: Mapping[str, str]
     connect_args: Mapping[str, Any] | None
     poolclass: type[Any] | None
-    config: PoolConfig | None
-    profile: PoolProfile | str | None
-    events: PoolEvents | None
-    on_connect: Hooks
-    on_checkout: Hooks
-    on_checkin: Hooks
-    on_close: Hooks
-    on_invalidate: Hooks
-    on_timeout: Hooks
-    on_reset: Hooks
+    echo: bool | str
 
 
 def configure(url: str | URL | None, given: Mapping[str, Any]) -> EngineConfig:
@@ -92,6 +68,7 @@ def configure(url: str | URL | None, given: Mapping[str, Any]) -> EngineConfig:
     from poolhouse.events import collect_events
 
     events = collect_events(keywords)
+    echo = options.ECHO.check(keywords.pop("echo", False))
     base = base_options(keywords.pop("config", None), keywords.pop("profile", None))
     made = build_config(
         url,
@@ -101,7 +78,7 @@ def configure(url: str | URL | None, given: Mapping[str, Any]) -> EngineConfig:
         driver_options=_driver_options,
         base=base,
     )
-    return made if events is None else replace(made, events=events)
+    return replace(made, events=events, echo=echo)
 
 
 def _driver_options(family: str) -> frozenset[str]:
@@ -122,7 +99,16 @@ def _driver_options(family: str) -> frozenset[str]:
 
 
 def make_connector(config: EngineConfig, *, asynchronous: bool) -> Any:
-    """The connector for the configured driver."""
+    """The connector for the configured driver, with what ``echo`` asks for."""
+    connector = _driver_connector(config, asynchronous=asynchronous)
+    if config.echo:
+        from poolhouse.connectors.echo import Echo
+
+        Echo(config.pool.name, values=config.echo == "debug").listen(connector)
+    return connector
+
+
+def _driver_connector(config: EngineConfig, *, asynchronous: bool) -> Any:
     arguments = config.connection.driver_arguments()
     if config.connection.family == "chdb":
         if asynchronous:
@@ -199,6 +185,8 @@ def _pool_class(config: EngineConfig, *, asynchronous: bool) -> type[Any]:
 class EngineBase:
     """Configuration and appearance of an engine."""
 
+    pool: Any
+
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
 
@@ -206,6 +194,12 @@ class EngineBase:
     def config(self) -> EngineConfig:
         """What this engine was told, checked and merged. Its ``repr`` holds no password."""
         return self._config
+
+    @property
+    def events(self) -> PoolEvents:
+        """The hooks of this engine's pool; see :mod:`poolhouse.events`."""
+        events: PoolEvents = self.pool.events
+        return events
 
     def __repr__(self) -> str:
         pool = self._config.pool
@@ -226,7 +220,7 @@ def signature() -> inspect.Signature:
     ]
     parameters += [
         inspect.Parameter(name, keyword, default=None)
-        for name in ("connect_args", "poolclass", "config", "profile", "events")
+        for name in ("connect_args", "poolclass", "config", "profile", "events", "echo")
     ]
     parameters.append(inspect.Parameter("hooks", inspect.Parameter.VAR_KEYWORD))
     return inspect.Signature(parameters)

@@ -39,8 +39,8 @@ def create_engine(url: str | URL | None = None, **given: Unpack[EngineOptions]) 
         pool_recycle: Seconds after which a connection is replaced (default 3600); -1 for never.
         pool_pre_ping: Ping each connection before it is lent (default False).
         pool_use_lifo: Lend the connection that came back last (default True), or the one that idled longest.
-        min_idle, max_idle_time, max_waiting, name, check_bypass, retry_connect_for, overflow_linger, create_in,
-            leak_detection: See :class:`poolhouse.config.PoolConfig`.
+        min_idle, max_idle_time, keepalive, max_waiting, name, check_bypass, retry_connect_for, overflow_linger,
+            create_in, leak_detection: See :class:`poolhouse.config.PoolConfig`.
         host, port, username, password, access_token, database: Which server, and as whom. ``$CLICKHOUSE_PASSWORD`` is
             used when no password is given in any other way.
         secure, verify, ca_cert, client_cert, client_cert_key, tls_mode, server_host_name: TLS.
@@ -52,6 +52,8 @@ def create_engine(url: str | URL | None = None, **given: Unpack[EngineOptions]) 
         client_name, settings, headers: What every request carries.
         connect_args: More of the above, and any other argument of the driver's client.
         poolclass: A class of pools in place of the one that ``pool_size`` asks for.
+        echo: Log each statement before it is sent (default False), without its secrets and without the values of its
+            parameters; ``"debug"`` logs these too. See :mod:`poolhouse.connectors.echo`.
         config: A :class:`poolhouse.PoolConfig` in the place of the pool's defaults.
         profile: The name of a :class:`poolhouse.PoolProfile`, likewise.
         events: A :class:`poolhouse.PoolEvents`; or single hooks as *on_connect*, *on_checkout* and so on.

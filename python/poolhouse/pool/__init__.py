@@ -11,6 +11,7 @@
 ``helpers``     the threads that connect and close, away from every borrower
 ``face``        what both pools have: sizes, statistics, settings, messages
 ``keeper``      the one background thread, where an option needs one
+``keepalive``   pings of connections that nothing was heard of
 ``leaks``       the stack of each borrower, for leak detection
 ``drain``       the end, with a deadline and a report of who did not come back
 ``fork``        an empty pool in a forked child

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
@@ -22,18 +23,19 @@ from poolhouse._core import connection_of
 from poolhouse.config import PoolOptions, pool_signature
 from poolhouse.connectors.base import AsyncConnector, as_async_connector
 from poolhouse.errors import PoolClosed
-from poolhouse.pool import fork, keeper, steps
+from poolhouse.pool import fork, keepalive, keeper, steps
 from poolhouse.pool.creating import Creating, attempts
 from poolhouse.pool.face import PoolFace
 from poolhouse.pool.sides import Side, logger
-from poolhouse.pool.sync import ConnectionPool, hooks
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
     from poolhouse._core import Closing, Grant, Lease, Permit
+    from poolhouse.connectors.base import ConnectorBase
     from poolhouse.pool.drain import DrainReport
     from poolhouse.pool.sides import Outlook, Side
+    from poolhouse.pool.sync import ConnectionPool
 
 C = TypeVar("C")
 
@@ -73,6 +75,7 @@ class AsyncConnectionPool(PoolFace[C]):
     'AsyncConnectionPool(pool_size=2, max_overflow=10, current_size=1, overflow=0)'
     """
 
+    asynchronous = True
     connector: AsyncConnector[C]
 
     if TYPE_CHECKING:
@@ -110,7 +113,10 @@ class AsyncConnectionPool(PoolFace[C]):
         self._names: dict[int, str] = {}
         self._named_at = -math.inf
         self._configure(as_async_connector(connector), shares, dict(given))
-        self._hook(True, *hooks(self.connector), self._tracer(), self.events is not None)
+        self._take_events()
+
+    def _all_sides(self) -> list[LoopSide]:
+        return list(self._sides.values())
 
     # -- event loops
 
@@ -124,6 +130,8 @@ class AsyncConnectionPool(PoolFace[C]):
         self._forget_closed_loops()
         side = LoopSide(self.connector, self.title, loop, self._open_group())
         self._sides[id(loop)] = side
+        # Hooks may have come since it was made.
+        side.use(self.connector)
         return side.group
 
     def _forget_closed_loops(self) -> None:
@@ -214,6 +222,22 @@ class AsyncConnectionPool(PoolFace[C]):
         except Exception:
             logger.debug("%s: a ping failed", self.title, exc_info=True)
             return False
+
+    def keep_alive(self) -> None:
+        """Ping what nothing was heard of for ``keepalive`` seconds, in a task of each event loop."""
+        for side in self._all_sides():
+            side.keep_alive(self)
+
+    async def _keep_alive(self, group: int) -> None:
+        script = keepalive.script(self, group)
+        try:
+            step = next(script)
+            while True:
+                step = script.send(await self._ping(step.connection, step.timeout))
+        except StopIteration:
+            return
+        finally:
+            script.close()
 
     def create(self, permit: Permit, deadline: float) -> TaskCreating:
         """A connect in a task of the running loop."""
@@ -382,6 +406,12 @@ class LoopSide(Side):
         self.group = group
         self._tasks: set[asyncio.Task[None]] = set()
         self._connects: set[asyncio.Task[None]] = set()
+        self._keeps_alive = False
+
+    def use(self, connector: ConnectorBase[Any]) -> None:
+        """As in :class:`Side`."""
+        assert isinstance(connector, AsyncConnector)
+        self.base = self.connector = connector
 
     def _can_close(self, connection: Any) -> bool:
         if type(self.connector).close is not AsyncConnector.close:
@@ -411,6 +441,30 @@ class LoopSide(Side):
         except RuntimeError:
             # Closed: the permit comes back with the token.
             logger.debug("%s: the event loop is closed", self.title)
+
+    def keep_alive(self, pool: AsyncConnectionPool[Any]) -> None:
+        """Have a task ping what is silent, unless the last one still does; called from any thread."""
+        if self._keeps_alive or self.loop.is_closed():
+            return
+        self._keeps_alive = True
+        reference = weakref.ref(pool)
+        try:
+            self.loop.call_soon_threadsafe(self._begin_keep_alive, reference)
+        except RuntimeError:
+            logger.debug("%s: the event loop is closed", self.title)
+
+    def _begin_keep_alive(self, reference: weakref.ref[AsyncConnectionPool[Any]]) -> None:
+        pool = reference()
+        if pool is None or pool.closed:
+            return
+        # A close cancels it, as it cancels connects.
+        task = self.keep(lambda: pool._keep_alive(self.group))
+        self._connects.add(task)
+        task.add_done_callback(self._end_keep_alive)
+
+    def _end_keep_alive(self, task: asyncio.Task[None]) -> None:
+        self._connects.discard(task)
+        self._keeps_alive = False
 
     def finish(self, connection: Any, closing: Closing | None) -> None:
         """Close on this loop, from any thread. *closing*: the place, where it is not free yet."""

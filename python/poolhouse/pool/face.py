@@ -20,11 +20,12 @@ from poolhouse.pool import fork, keeper, leaks, log
 from poolhouse.pool.sides import Outlook, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from poolhouse._core import Grant, Permit
     from poolhouse.connectors.base import ConnectorBase
     from poolhouse.pool.creating import Creating
+    from poolhouse.pool.sides import Side
 
 C = TypeVar("C")
 
@@ -115,6 +116,8 @@ class Holder:
 class PoolFace(_core.Pool, Generic[C]):
     """What both pools have. See :class:`poolhouse.ConnectionPool`."""
 
+    #: Whether its borrowers are tasks.
+    asynchronous = False
     #: Connect in the borrower instead of a helper.
     connects_in_borrower = False
     #: Seconds that a ping may take.
@@ -122,18 +125,19 @@ class PoolFace(_core.Pool, Generic[C]):
 
     config: PoolConfig
     connector: ConnectorBase[C]
-    #: The hooks, where some were given.
-    events: PoolEvents | None
     outlook: Outlook
 
     def _configure(
         self, connector: ConnectorBase[C], shares: PoolFace[Any] | None, options: dict[str, Any]
     ) -> None:
         """Check the arguments, make the state (or take part in that of *shares*), and register for forks."""
-        self.events = events = collect_events(options, self)
+        self._events = collect_events(options, self)
+        if self._events is not None:
+            self._events.check_for(asynchronous=self.asynchronous)
         self.config = config = PoolConfig(**pool_options(options))
         self.title = f"pool {config.name!r}" if config.name else type(self).__name__
-        self.connector = connector if events is None else watched(connector, events, self.title)
+        #: Without hooks around it.
+        self._own_connector = self.connector = connector
         self._shares = shares
         self.connects_in_borrower = config.create_in == "caller"
         self._partners: list[weakref.ref[PoolFace[Any]]] = []
@@ -146,6 +150,13 @@ class PoolFace(_core.Pool, Generic[C]):
             self._open(**_core_settings(config, connector))
         log.watch()
         fork.register(self)
+
+    def _take_events(self) -> None:
+        """The last step of making one, after the sides."""
+        if self._events is None:
+            self._follow_events()
+        else:
+            self._events.attach(self)
 
     def _tracer(self) -> Callable[[], object] | None:
         """What notes the stack of each borrower, where somebody wants to know."""
@@ -231,6 +242,10 @@ class PoolFace(_core.Pool, Generic[C]):
         """Lend again, to those who wait first."""
         self._resume()
 
+    def keep_alive(self) -> None:
+        """Ping what nothing was heard of for ``keepalive`` seconds. Called by the keeper; does not wait for tasks."""
+        raise NotImplementedError
+
     def resize(self, pool_size: int | None = None, max_overflow: int | None = None) -> None:
         """Change the sizes while running. What is then too much is closed: idle now, the rest at its return.
 
@@ -247,12 +262,51 @@ class PoolFace(_core.Pool, Generic[C]):
         self.config = replace(self.config, pool_size=keep, max_overflow=more)
         self._resize(keep, more)
 
+    @property
+    def suspended(self) -> bool:
+        """Whether nothing is lent for now; see :meth:`suspend`."""
+        return self._suspended
+
     def _end(self) -> None:
         """Close, for good. Never blocks."""
         self._close()
         keeper.stop(self if self._shares is None else self._shares)
 
     # -- hooks
+
+    @property
+    def events(self) -> PoolEvents:
+        """The hooks of this pool; see :mod:`poolhouse.events`. Hooks may come and go at any time."""
+        if self._events is None:
+            # Of two threads that ask first, one makes them.
+            made = self.__dict__.setdefault("_made_events", PoolEvents())
+            made.attach(self)
+            self._events = made
+        return self._events
+
+    def hooked(self, name: str) -> bool:
+        """Whether there is a hook for *name*."""
+        return self._events is not None and self._events.has(name)
+
+    def _follow_events(self) -> None:
+        """Hooks came or went: have them on the way, or no longer. What is lent meanwhile is lent as before."""
+        events = self._events or self.__dict__.get("_made_events")
+        connector = self._own_connector
+        if events is not None and events.has():
+            connector = watched(connector, events, self.title)
+        self.connector = connector
+        for side in self._all_sides():
+            side.use(connector)
+        self._hook(
+            self.asynchronous,
+            *hooks(connector),
+            self._tracer(),
+            events is not None and events.has("on_checkout"),
+        )
+
+    def _all_sides(self) -> Iterable[Side]:
+        """Who opens and closes connections of this pool."""
+        raise NotImplementedError
 
     def invalidate(self, connection: C) -> Any:
         """Give back a connection that must not be lent again: it is closed, and its place is free.
@@ -261,7 +315,7 @@ class PoolFace(_core.Pool, Generic[C]):
             ConnectionReturnedError: It was given back already.
             PoolError: It is of another pool.
         """
-        if self.events is None or type(connection) is not _core.Lease:
+        if not self.hooked("on_invalidate") or type(connection) is not _core.Lease:
             return super().invalidate(connection)
         driver_connection: object = _core.connection_of(cast("_core.Lease[C]", connection))
         answer = super().invalidate(connection)
@@ -270,7 +324,6 @@ class PoolFace(_core.Pool, Generic[C]):
 
     def checked_out(self, connection: C) -> Exception | None:
         """Run the hooks of a borrow; what they say against *connection*."""
-        assert self.events is not None
         try:
             self.events.call("on_checkout", connection, self.title)
         except Exception as error:
@@ -279,7 +332,6 @@ class PoolFace(_core.Pool, Generic[C]):
 
     async def checked_out_async(self, connection: C) -> Exception | None:
         """As :meth:`checked_out`, for tasks."""
-        assert self.events is not None
         try:
             await self.events.call_async("on_checkout", connection, self.title)
         except Exception as error:
@@ -288,12 +340,10 @@ class PoolFace(_core.Pool, Generic[C]):
 
     def timed_out(self, error: PoolTimeout) -> None:
         """Run the hooks of a borrow in vain."""
-        assert self.events is not None
         self.events.tell("on_timeout", error, self.title, error)
 
     async def timed_out_async(self, error: PoolTimeout) -> None:
         """As :meth:`timed_out`, for tasks."""
-        assert self.events is not None
         await self.events.tell_async("on_timeout", error, self.title, error)
 
     # -- for the steps
@@ -350,11 +400,13 @@ class PoolFace(_core.Pool, Generic[C]):
     def _task_names(self) -> dict[int, str]:
         """The tasks that may hold a connection, by address."""
         names: dict[int, str] = {}
-        for reference in self._partners:
-            partner = reference()
-            if partner is not None:
-                names.update(partner._task_names())
+        for partner in self._partnered():
+            names.update(partner._task_names())
         return names
+
+    def _partnered(self) -> list[PoolFace[Any]]:
+        """The pools that share this one's capacity."""
+        return [partner for reference in list(self._partners) if (partner := reference()) is not None]
 
     # -- called by the native path
 
@@ -407,7 +459,7 @@ class PoolFace(_core.Pool, Generic[C]):
         sound = False
         try:
             sound = not grant.expired and (not grant.needs_check or self.looks_alive(grant))
-            if sound and self.events is not None:
+            if sound and self.hooked("on_checkout"):
                 # An async hook would be a wait.
                 sound = (
                     not self.events.has_async("on_checkout") and self.checked_out(grant.connection) is None
@@ -416,6 +468,18 @@ class PoolFace(_core.Pool, Generic[C]):
             if not sound:
                 grant.discard()
         return grant if sound else None
+
+
+def hooks(connector: ConnectorBase[Any]) -> tuple[Any, Any, bool]:
+    """The methods that the native path asks, where the connector has its own: (reset, is_broken,
+    raw_client_taints).
+    """
+    from poolhouse.connectors.base import ConnectorBase
+
+    kind = type(connector)
+    reset = connector.reset if kind.reset is not ConnectorBase.reset else None
+    judge = connector.is_broken if kind.is_broken is not ConnectorBase.is_broken else None
+    return reset, judge, connector.raw_client_taints
 
 
 def _core_settings(config: PoolConfig, connector: ConnectorBase[Any]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""What a pool does although nobody calls it: close what idles for too long, open ahead of need, report leases
-that are out for too long.
+"""What a pool does although nobody calls it: close what idles for too long, ping what is silent, open ahead of need,
+report leases that are out for too long.
 
-Only some options need that (``max_idle_time``, ``overflow_linger``, ``min_idle``, ``leak_detection``). A pool
-with one of them gets one daemon thread, at its first connect: not when it is made, and not for a child that
-never uses it after a fork. The thread has a weak reference to the pool, so it keeps nobody alive, and it ends
-when the pool is closed or gone.
+Only some options need that (``max_idle_time``, ``overflow_linger``, ``keepalive``, ``min_idle``,
+``leak_detection``). A pool with one of them gets one daemon thread, at its first connect: not when it is made, and not
+for a child that never uses it after a fork. The thread has a weak reference to the pool, so it keeps nobody alive, and
+it ends when the pool is closed or gone.
 
 It is stopped by the release of a raw lock that it waits for. Unlike ``threading.Event``, that can be done from
 anywhere, a signal handler in the middle of another stop included.
@@ -47,6 +47,8 @@ def period(config: PoolConfig) -> float | None:
         periods.append(AHEAD_PERIOD)
     if config.max_idle_time is not None:
         periods.append(config.max_idle_time / 4)
+    if config.keepalive is not None:
+        periods.append(config.keepalive / 4)
     if config.overflow_linger:
         periods.append(config.overflow_linger / 4)
     if config.leak_detection is not None:
@@ -129,6 +131,9 @@ class Keeper:
         pool._reap(config.min_idle, config.overflow_linger or None)
         if config.min_idle:
             self._open_ahead(pool, config.min_idle)
+        if config.keepalive is not None:
+            for face in (pool, *pool._partnered()):
+                face.keep_alive()
         if config.leak_detection is not None:
             self._look_for_leaks(pool, config.leak_detection)
 

@@ -81,6 +81,10 @@ class Side:
         self.base = connector
         self.title = title
 
+    def use(self, connector: ConnectorBase[Any]) -> None:
+        """Open and close by *connector* from now on: the same one, with hooks around it or without."""
+        self.base = connector
+
     def shut(self, connection: Any) -> bool:
         """End *connection* on the wire, from any thread. False: only closing it does that."""
         try:
@@ -110,6 +114,11 @@ class ThreadSide(Side):
     def __init__(self, connector: Connector[Any], title: str) -> None:
         super().__init__(connector, title)
         self.connector = connector
+
+    def use(self, connector: ConnectorBase[Any]) -> None:
+        """As in :class:`Side`."""
+        assert isinstance(connector, Connector)
+        self.base = self.connector = connector
 
     def _can_close(self, connection: Any) -> bool:
         return type(self.connector).close is not Connector.close or super()._can_close(connection)

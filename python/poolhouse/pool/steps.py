@@ -104,7 +104,7 @@ def acquire(pool: PoolFace[Any], timeout: float, token: Grant | None = None) -> 
         cap = pool.config.max_waiting
         raise TooManyWaiters(f"{pool.title}: {cap} borrowers wait already (max_waiting={cap})") from None
     except PoolTimeout as error:
-        if pool.events is not None:
+        if pool.hooked("on_timeout"):
             yield TimedOut(error)
         raise
 
@@ -126,7 +126,7 @@ def _acquire(pool: PoolFace[Any], timeout: float, token: Any) -> Generator[Step,
                 # Whatever becomes of it, this wait is over.
                 waiter = None
                 if (yield from _is_sound(pool, token, deadline)):
-                    if pool.events is None:
+                    if not pool.hooked("on_checkout"):
                         return token
                     refusal = yield from _checked_out(token)
                     if refusal is None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
 
 from poolhouse._core import connection_of
 from poolhouse.config import PoolOptions, pool_signature
-from poolhouse.connectors.base import Connector, ConnectorBase, as_connector
+from poolhouse.connectors.base import Connector, as_connector
 from poolhouse.errors import PoolClosed
-from poolhouse.pool import helpers, keeper, steps
+from poolhouse.pool import helpers, keepalive, keeper, steps
 from poolhouse.pool.creating import ThreadCreating
 from poolhouse.pool.face import PoolFace
 from poolhouse.pool.sides import ThreadSide, logger
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
-__all__ = ["ConnectionPool", "hooks"]
+__all__ = ["ConnectionPool"]
 
 
 class ConnectionPool(PoolFace[C]):
@@ -46,6 +46,8 @@ class ConnectionPool(PoolFace[C]):
         min_idle: Connections kept open even if idle for long, and opened ahead of need once the pool is in
             use (default 0). At most *pool_size*.
         max_idle_time: Seconds after which an idle connection is closed (default None: no limit).
+        keepalive: Seconds of silence after which an idle connection is pinged (default None: off), so that no
+            server, proxy or firewall forgets it. That is no use: *max_idle_time* runs on.
         max_waiting: Borrowers that may wait at the same time (default None: any number).
         name: The pool's name in messages (default None).
         check_bypass: Seconds of idleness below which a connection is lent without a look (default 0.5).
@@ -98,7 +100,10 @@ class ConnectionPool(PoolFace[C]):
     ) -> None:
         self._configure(as_connector(connector), None, dict(given))
         self._side = ThreadSide(self.connector, self.title)
-        self._hook(False, *hooks(self.connector), self._tracer(), self.events is not None)
+        self._take_events()
+
+    def _all_sides(self) -> tuple[ThreadSide]:
+        return (self._side,)
 
     # -- the slow path of the native methods
 
@@ -154,6 +159,18 @@ class ConnectionPool(PoolFace[C]):
         except Exception:
             logger.debug("%s: a ping failed", self.title, exc_info=True)
             return False
+
+    def keep_alive(self) -> None:
+        """Ping what nothing was heard of for ``keepalive`` seconds, here and now."""
+        script = keepalive.script(self, self._side.group)
+        try:
+            step = next(script)
+            while True:
+                step = script.send(self._ping(step.connection, step.timeout))
+        except StopIteration:
+            return
+        finally:
+            script.close()
 
     def create(self, permit: Permit, deadline: float) -> ThreadCreating:
         """A connect in a helper thread."""
@@ -220,13 +237,3 @@ class ConnectionPool(PoolFace[C]):
 
 
 ConnectionPool.__init__.__signature__ = pool_signature()  # type: ignore[attr-defined]  # functions may carry one
-
-
-def hooks(connector: ConnectorBase[Any]) -> tuple[Any, Any, bool]:
-    """The methods that the native path asks, where the connector has its own: (reset, is_broken,
-    raw_client_taints).
-    """
-    kind = type(connector)
-    reset = connector.reset if kind.reset is not ConnectorBase.reset else None
-    judge = connector.is_broken if kind.is_broken is not ConnectorBase.is_broken else None
-    return reset, judge, connector.raw_client_taints

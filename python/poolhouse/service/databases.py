@@ -1,9 +1,11 @@
-"""One object for a database and its pool, and one for several databases."""
+"""One object for a database and its pool, one for several databases, and one that makes its pool when told to."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from poolhouse.config import PoolConfig
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from poolhouse.session.result import Row
     from poolhouse.url import URL
 
-__all__ = ["DatabasePool", "MultiDatabasePool"]
+__all__ = ["DatabaseManager", "DatabasePool", "MultiDatabasePool", "create_pool"]
 
 
 class DatabasePool:
@@ -106,6 +108,95 @@ class DatabasePool:
 
     def __repr__(self) -> str:
         return f"DatabasePool({self._engine!r})"
+
+
+def create_pool(
+    connection_url: str | URL | None = None,
+    *,
+    size: int | None = None,
+    timeout: float | None = None,
+    **options: Unpack[EngineOptions],
+) -> DatabasePool:
+    """A :class:`DatabasePool` by two short names.
+
+    Args:
+        connection_url: As for :class:`DatabasePool`, whose keywords it takes as well.
+        size: The ``pool_size`` (default None: as :class:`DatabasePool` has it).
+        timeout: The ``pool_timeout`` in seconds (default None: likewise).
+
+    Raises:
+        ConfigError: An option is not allowed, or was given under both of its names.
+
+    >>> with create_pool("chdb://", size=3, timeout=5) as pool:
+    ...     print(pool)
+    DatabasePool(Engine('chdb://', 3+10))
+    """
+    if size is not None:
+        if "pool_size" in options:
+            raise ConfigError("size, pool_size: one of them, not both")
+        options["pool_size"] = size
+    if timeout is not None:
+        if "pool_timeout" in options:
+            raise ConfigError("timeout, pool_timeout: one of them, not both")
+        options["pool_timeout"] = timeout
+    return DatabasePool(connection_url, **options)
+
+
+class DatabaseManager:
+    """A database whose pool is made and closed when it is told to, again and again.
+
+    Args:
+        config: The pool's settings (default None: those of :class:`DatabasePool`).
+        connection_url: As for :class:`DatabasePool`, whose keywords it takes as well. All is checked now.
+
+    Raises:
+        ConfigError: As :class:`DatabasePool`.
+
+    >>> manager = DatabaseManager(PoolConfig(pool_size=2), "chdb://")
+    >>> manager.initialize_pool().execute("SELECT 1")
+    [(1,)]
+    >>> manager.cleanup_pool()
+    >>> manager.pool is None
+    True
+    """
+
+    def __init__(
+        self,
+        config: PoolConfig | None = None,
+        /,
+        connection_url: str | URL | None = None,
+        **options: Unpack[EngineOptions],
+    ) -> None:
+        if config is not None:
+            if "config" in options:
+                raise ConfigError("config: given twice")
+            options["config"] = config
+        self._make = partial(DatabasePool, connection_url, **options)
+        # A pool connects to nothing before its first borrow, so this only looks at the arguments.
+        self._make().dispose()
+        self._making = threading.Lock()
+        #: The pool; None before :meth:`initialize_pool` and after :meth:`cleanup_pool`.
+        self.pool: DatabasePool | None = None
+
+    def initialize_pool(self) -> DatabasePool:
+        """Make the pool, where there is none, and return it. It connects when it is first borrowed from."""
+        with self._making:
+            if self.pool is None:
+                self.pool = self._make()
+            return self.pool
+
+    def cleanup_pool(self) -> None:
+        """Close the pool, where there is one. May be called twice."""
+        with self._making:
+            pool, self.pool = self.pool, None
+        if pool is not None:
+            pool.dispose()
+
+    def __enter__(self) -> DatabasePool:
+        return self.initialize_pool()
+
+    def __exit__(self, *error: object) -> None:
+        self.cleanup_pool()
 
 
 class MultiDatabasePool:

@@ -8,6 +8,7 @@ status           healthy meaning
 ================ ======= =====================================================================================
 ``"ok"``         yes     the server answered a ping
 ``"saturated"``  yes     every connection is out, so nothing was asked; no connect has failed lately
+``"suspended"``  no      the pool lends nothing until ``resume()``; nothing was asked
 ``"down"``       no      the server does not answer, or refuses connections
 ``"closed"``     no      the pool was closed
 ================ ======= =====================================================================================
@@ -34,6 +35,7 @@ logger = logging.getLogger("poolhouse.pool")
 
 __all__ = ["HealthBase", "PoolHealth", "PoolHealthMonitor"]
 
+_HEALTHY = ("ok", "saturated")
 #: Seconds after which a background probe notices that the pool was closed.
 NOTICE = 0.5
 
@@ -42,7 +44,7 @@ NOTICE = 0.5
 class PoolHealth:
     """A pool at the moment of a check."""
 
-    #: Whether the pool can serve, now or as soon as somebody gives a connection back.
+    #: Whether the pool can serve, now or as soon as somebody gives a connection back; not while it is suspended.
     healthy: bool
     #: Idle connections.
     connections_available: int
@@ -54,7 +56,7 @@ class PoolHealth:
     last_check: datetime
     #: What is wrong; None when nothing is.
     error_message: str | None = None
-    #: ``"ok"``, ``"saturated"``, ``"down"`` or ``"closed"``.
+    #: ``"ok"``, ``"saturated"``, ``"suspended"``, ``"down"`` or ``"closed"``.
     status: str = "ok"
     #: Borrowers in the queue.
     waiting: int = 0
@@ -101,6 +103,8 @@ class HealthBase:
         """The status that is known without asking the server."""
         if self._pool.closed:
             return "closed", "the pool is closed"
+        if self._pool.suspended:
+            return "suspended", "the pool is suspended"
         numbers = self._pool._numbers()
         taken = numbers["lent"] + numbers["connecting"] + numbers["closing"]
         if numbers["idle"] == 0 and taken >= numbers["capacity"]:
@@ -113,14 +117,17 @@ class HealthBase:
             return "down", f"{type(error).__name__}: {error}"
         return "saturated", "every connection is out"
 
-    def _explained(self, error: Exception) -> tuple[str, str | None]:
-        """The status that *error*, met while borrowing, stands for."""
+    def _explained(self, error: Exception, loans: int) -> tuple[str, str | None]:
+        """The status that *error*, met while borrowing, stands for; *loans* had ended when the borrow began."""
         if isinstance(error, PoolClosed):
             return "closed", str(error)
         if isinstance(error, TooManyWaiters):
             return self._busy()
         if isinstance(error, PoolTimeout):
             known = self._foreseen()
+            if known is None and self._pool._numbers()["loans"] > loans:
+                # Others came and went meanwhile: the server answers, and all had their turn before the check.
+                known = self._busy()
             return known or ("down", f"no connection within {self.timeout:g} s")
         cause = error.__cause__ if isinstance(error, ConnectFailed) else error
         return "down", f"{type(cause).__name__}: {cause}"
@@ -130,7 +137,7 @@ class HealthBase:
         opened = numbers["lent"] + numbers["idle"]
         before = self.last
         self.last = health = PoolHealth(
-            healthy=status in ("ok", "saturated"),
+            healthy=status in _HEALTHY,
             connections_available=numbers["idle"],
             connections_in_use=numbers["lent"],
             overflow_in_use=max(opened - numbers["pool_size"], 0),
@@ -197,10 +204,11 @@ class PoolHealthMonitor(HealthBase):
         pool = self._pool
         # The first may be a connection that died in the pool; the second was looked at for that reason, or is new.
         for _ in range(2):
+            loans = pool._numbers()["loans"]
             try:
                 lease = pool.get(self.timeout)
             except Exception as error:
-                return self._explained(error)
+                return self._explained(error, loans)
             sound = False
             try:
                 sound = pool._ping(connection_of(lease), self.timeout)

@@ -47,10 +47,11 @@ class AsyncPoolHealthMonitor(HealthBase):
     async def _ask(self) -> tuple[str, str | None]:
         pool = self._pool
         for _ in range(2):
+            loans = pool._numbers()["loans"]
             try:
                 lease = await pool.get(self.timeout)
             except Exception as error:
-                return self._explained(error)
+                return self._explained(error, loans)
             sound = False
             try:
                 sound = await pool._ping(connection_of(lease), self.timeout)

@@ -43,13 +43,13 @@ impl<S: Default, N: Default> Pool<S, N> {
     pub fn reap(&self, host: &impl Host, now: u64, least: u32, linger: Option<u64>) {
         self.sweep(host, |hand| {
             let slot = self.slot(hand.slot());
-            let idle = now.saturating_sub(slot.last_used.get());
+            let unused = now.saturating_sub(slot.last_used.get());
             if self.worn(slot, now) && slot.uses.get() > 0 {
                 return true;
             }
             let staying = self.capacity.read().staying();
             let beyond = u64::from(staying) > self.keep.load(LOAD);
-            staying > least && (idle >= self.max_idle.get() || (beyond && linger.is_some_and(|linger| idle >= linger)))
+            staying > least && (self.idled_out(slot, now) || (beyond && linger.is_some_and(|linger| unused >= linger)))
         });
     }
 

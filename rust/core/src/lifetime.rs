@@ -3,8 +3,10 @@
 //! The hot path compares two numbers: now with `fresh_until`, and the slot's alarm count with the pool's. All else is looked
 //! at only when one of the two differs.
 
-use crate::pool::Pool;
-use crate::slot::Slot;
+use crate::pool::{Host, Pool};
+use crate::release::Stale;
+use crate::settle::Unwanted;
+use crate::slot::{Group, Hand, Loan, Slot, State};
 use crate::sync::LOAD;
 use crate::Vet;
 
@@ -20,16 +22,61 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     #[cold]
     fn examine(&self, slot: &Slot<S>, now: u64) -> Vet {
-        let idle = now.saturating_sub(slot.last_used.get());
+        let idle = silent(slot, now);
         // A connection that nobody has used yet is not too old, however short the lifetime: somebody must get one.
         let aged = now >= slot.expires.get() && slot.uses.get() > 0;
-        if aged || self.is_evicted(slot) || idle >= self.max_idle.get() {
+        if aged || self.is_evicted(slot) || self.idled_out(slot, now) {
             return Vet::Expired;
         }
         match self.settings.check_bypass {
             Some(bypass) if idle >= bypass || slot.alarm.get() != self.alarm.load(LOAD) => Vet::Check,
             _ => Vet::Fresh,
         }
+    }
+
+    /// Whether a connection lies idle for too long: for whoever set a limit, since its last loan; for a server that told one, since it
+    /// was heard of last.
+    pub(crate) fn idled_out(&self, slot: &Slot<S>, now: u64) -> bool {
+        let unused = now.saturating_sub(slot.last_used.get());
+        silent(slot, now) >= self.max_idle.get() || self.settings.max_idle.is_some_and(|limit| unused >= limit)
+    }
+
+    /// Take an idle connection in hand that nothing was heard of for *silence* (ns), to have its peer answer; only while nothing
+    /// unusual goes on. It counts as a loan until `keep`, `discard` or `release` ends it.
+    pub fn claim_silent(&self, group: Group, silence: u64, now: u64) -> Option<Loan> {
+        (0..self.slots_used()).find_map(|index| {
+            let slot = self.slot(index);
+            let word = slot.word();
+            if !self.is_quiet() || !word.is_idle_of(group) || silent(slot, now) < silence {
+                return None;
+            }
+            slot.cas(word, word.to(State::Lent)).then(|| {
+                slot.since.set(now);
+                Loan { slot: index, group, generation: word.generation() }
+            })
+        })
+    }
+
+    /// The peer of a connection from `claim_silent` has answered: lay it down as it was. That is no use: neither its idleness for
+    /// `max_idle` nor its place in the order of return changes.
+    pub fn keep(&self, host: &impl Host, loan: Loan, now: u64) -> Result<(), Stale> {
+        let slot = self.slot(loan.slot);
+        // Still its own word: the claim left the generation as it was, and so does this end. No lease ever names it.
+        if slot.word() != loan.word() {
+            return Err(Stale);
+        }
+        slot.kept.set(now);
+        if self.worn(slot, now) {
+            // Too old, or evicted while it was in hand, where the sweep did not see it.
+            self.counters.expired.add(1);
+            self.shut(host, Hand(loan.slot), Unwanted::Uncounted);
+            return Ok(());
+        }
+        slot.alarm.set(self.alarm.load(LOAD));
+        let limit = self.settings.max_idle.map_or(u64::MAX, |limit| slot.last_used.get().saturating_add(limit));
+        slot.fresh_until.set(self.fresh_until(slot.expires.get(), now).min(limit));
+        self.return_to_idle(host, Hand(loan.slot));
+        Ok(())
     }
 
     /// Whether a connection that is given back may not be lent again.
@@ -73,4 +120,9 @@ impl<S: Default, N: Default> Pool<S, N> {
             self.suspect();
         }
     }
+}
+
+/// How long nothing was heard of the connection's peer (ns).
+pub(crate) fn silent<S>(slot: &Slot<S>, now: u64) -> u64 {
+    now.saturating_sub(slot.last_used.get().max(slot.kept.get()))
 }

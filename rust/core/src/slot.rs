@@ -108,6 +108,9 @@ pub(crate) struct Slot<S> {
     pub(crate) created: Owned,
     /// When it was last given back (ns).
     pub(crate) last_used: Gauge,
+    /// When the engine last had an answer over it between two loans (ns), 0 for never: such a connection idles, but its peer has not
+    /// forgotten it.
+    pub(crate) kept: Gauge,
     /// When the present loan began (ns).
     pub(crate) since: Gauge,
     /// Loans of the present connection.

@@ -124,7 +124,7 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     /// How long the connection of this loan had been idle when it was claimed, or will have been: since it was last given back (ns).
     pub fn idle_time(&self, loan: Loan, now: u64) -> u64 {
-        now.saturating_sub(self.slot(loan.slot).last_used.get())
+        crate::lifetime::silent(self.slot(loan.slot), now)
     }
 
     /// The sizes in force: (`pool_size`, `max_overflow`).

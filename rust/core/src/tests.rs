@@ -4,7 +4,7 @@ use crate::capacity::{Capacity, MAX_CAPACITY};
 use crate::pool::{Host, Pool, Settings};
 use crate::slot::{Hand, Loan, SlotWord, State, GENERATIONS, GROUPS};
 use crate::waiter::{NodeWord, Verdict};
-use crate::{Acquired, Vet, Wish};
+use crate::{Acquired, Polled, Vet, Wish};
 
 /// An engine that closes at once.
 struct Engine<'a>(&'a Pool<(), ()>);
@@ -115,6 +115,78 @@ fn a_connection_is_vetted_by_its_times() {
     let loan = connect(&short, 1, 0);
     short.release(&Engine(&short), loan, 0, 1_000).unwrap();
     assert_eq!((short.stats().idle, short.stats().expired, short.stats().closes), (0, 1, 1));
+}
+
+/// What was kept alive is no older for the server's limit, and as idle as before for the pool's own; and it counts as no loan.
+#[test]
+fn a_connection_that_is_kept_alive_idles_on() {
+    let settings =
+        Settings { check_bypass: Some(100), max_idle: Some(1_000), lifetime: Some(10_000), ..Settings::default() };
+    let pool = Pool::<(), ()>::new(settings);
+    let engine = Engine(&pool);
+    let loan = connect(&pool, 1, 0);
+    pool.release(&engine, loan, 0, 0).unwrap();
+    pool.lower_max_idle(400);
+    assert!(pool.claim_silent(0, 300, 299).is_none() && pool.claim_silent(1, 0, 300).is_none());
+    let silent = pool.claim_silent(0, 300, 300).unwrap();
+    assert_eq!((pool.idle_time(silent, 300), pool.stats().lent), (300, 1));
+    assert!(pool.claim_silent(0, 0, 300).is_none());
+    pool.keep(&engine, silent, 300).unwrap();
+    assert_eq!((pool.idle_time(silent, 350), pool.stats().idle, pool.stats().loans), (50, 1, 1));
+    assert_eq!(pool.keep(&engine, Loan { generation: silent.generation + 1, ..silent }, 300), Err(crate::Stale));
+    pool.reap(&engine, 699, 0, None);
+    assert_eq!(pool.stats().idle, 1);
+    let (loan, vet) = pool.try_acquire(0, 0, 399).unwrap();
+    assert_eq!((vet, loan), (Vet::Fresh, silent));
+    pool.release(&engine, loan, 0, 400).unwrap();
+
+    // Kept again and again, and yet not for ever.
+    for now in [700, 1_000, 1_300] {
+        let silent = pool.claim_silent(0, 300, now).unwrap();
+        pool.keep(&engine, silent, now).unwrap();
+    }
+    pool.reap(&engine, 1_399, 0, None);
+    assert_eq!(pool.stats().idle, 1);
+    let (loan, vet) = pool.try_acquire(0, 0, 1_400).unwrap();
+    assert_eq!(vet, Vet::Expired);
+    pool.release(&engine, loan, 0, 1_400).unwrap();
+    for now in [1_700, 2_000, 2_300] {
+        let silent = pool.claim_silent(0, 300, now).unwrap();
+        pool.keep(&engine, silent, now).unwrap();
+    }
+    pool.reap(&engine, 2_400, 0, None);
+    assert_eq!((pool.stats().idle, pool.stats().closes), (0, 1));
+    pool.audit().unwrap();
+}
+
+/// A connection is not taken for a ping while anything unusual goes on; and what became of the pool meanwhile is done when it is laid down.
+#[test]
+fn a_ping_gives_way() {
+    let pool =
+        Pool::<(), ()>::new(Settings { pool_size: 1, max_overflow: 0, lifetime: Some(10_000), ..Settings::default() });
+    let engine = Engine(&pool);
+    let loan = connect(&pool, 1, 0);
+    pool.release(&engine, loan, 0, 0).unwrap();
+    pool.suspend();
+    assert!(pool.claim_silent(0, 1, 100).is_none());
+    pool.resume(&engine);
+    let silent = pool.claim_silent(0, 1, 100).unwrap();
+    let wish = Wish { group: 0, lane: 0, now: 100, wait: true, create: true };
+    let Acquired::Wait(ticket, _) = pool.acquire(&engine, wish) else { panic!("it must wait for the ping") };
+    pool.keep(&engine, silent, 110).unwrap();
+    let Polled::Lent(loan, _) = pool.poll(&engine, ticket, 0, 120, false) else { panic!("the ping is over") };
+    pool.release(&engine, loan, 0, 130).unwrap();
+    let silent = pool.claim_silent(0, 1, 200).unwrap();
+    pool.evict(&engine);
+    pool.keep(&engine, silent, 210).unwrap();
+    assert_eq!((pool.stats().idle, pool.stats().expired, pool.stats().closes), (0, 1, 1));
+    let loan = connect(&pool, 1, 300);
+    pool.release(&engine, loan, 0, 300).unwrap();
+    let silent = pool.claim_silent(0, 1, 400).unwrap();
+    pool.close(&engine);
+    pool.keep(&engine, silent, 410).unwrap();
+    assert_eq!((pool.stats().lent, pool.stats().idle, pool.stats().closes), (0, 0, 2));
+    pool.audit().unwrap();
 }
 
 /// Cold, each borrower creates. Warm, a create that costs more than the expected wait is held back for as long as it takes; an overdue

@@ -183,6 +183,22 @@ impl Lease {
         Ok(true)
     }
 
+    /// End the lease without giving the connection back: both are the caller's. None: it was given back before.
+    pub(crate) fn part(&self, py: Python<'_>) -> PyResult<Option<(Loan, Py<PyAny>)>> {
+        if self.forks != FORKS.load(Ordering::Relaxed) {
+            return Err(
+                Kind::Pool.error(py, "this lease was taken before the process forked; it stays with the parent")
+            );
+        }
+        if !self.end() {
+            return match self.state.load(Ordering::Acquire) {
+                RETURNED => Ok(None),
+                _ => Err(self.not_active(py)),
+            };
+        }
+        Ok(self.body().map(|body| (body.loan, body.connection.clone_ref(py))))
+    }
+
     /// The step out of ACTIVE; true for the one who made it.
     #[inline(always)]
     fn end(&self) -> bool {

@@ -22,7 +22,7 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::PyTraverseError;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The sync side's owner group.
 const SYNC: Group = 0;
@@ -34,7 +34,8 @@ const LOOPS: usize = 8;
 /// Whether somebody listens to the DEBUG lines of `poolhouse.pool`.
 pub(crate) static VERBOSE: AtomicBool = AtomicBool::new(false);
 
-/// What a connector wants to be asked, where it does.
+/// What a connector wants to be asked, where it does. Never changed: who wants something else is given a new one, and the old one stays
+/// until the pool goes, since a borrow may be reading it.
 #[derive(Default)]
 struct Hooks {
     /// `reset(connection) -> bool`, at every return.
@@ -47,6 +48,8 @@ struct Hooks {
     trace: Option<Py<PyAny>>,
     /// Python has a word at each borrow.
     checkout: bool,
+    /// What was in force before this.
+    before: AtomicPtr<Hooks>,
 }
 
 /// What the uncontended borrow came to.
@@ -73,7 +76,8 @@ pub(crate) struct Ended<'a, 'py> {
 pub(crate) struct Pool {
     /// From `Arc::into_raw`; null until `_open`.
     shared: AtomicPtr<Shared>,
-    hooks: OnceLock<Hooks>,
+    /// From `Box::into_raw`; null until `_hook`.
+    hooks: AtomicPtr<Hooks>,
     is_async: AtomicBool,
     /// Whether this face shows the connections to the garbage collector: one face for each state.
     is_primary: AtomicBool,
@@ -95,6 +99,12 @@ impl Pool {
         }
         // SAFETY: from `Arc::into_raw`; freed only with this object, or (in a forked child) never.
         Ok(unsafe { &*shared })
+    }
+
+    #[inline(always)]
+    fn hooks(&self) -> Option<&Hooks> {
+        // SAFETY: from `Box::into_raw`, and freed only with this object.
+        unsafe { self.hooks.load(Ordering::Acquire).as_ref() }
     }
 
     fn replace_shared(&self, shared: Arc<Shared>) -> *mut Shared {
@@ -143,7 +153,7 @@ impl Pool {
         };
         let (loan, vet) = found;
         shared.core.data(loan.slot).note_holder(thread, task);
-        if vet != Vet::Fresh || self.hooks.get().is_some_and(|hooks| hooks.checkout) {
+        if vet != Vet::Fresh || self.hooks().is_some_and(|hooks| hooks.checkout) {
             return Ok(Now::Slow(Some(Grant::new(shared.arc(), loan, vet))));
         }
         match shared.connection(loan.slot) {
@@ -193,7 +203,7 @@ impl Pool {
     pub(crate) fn note_place(&self, py: Python<'_>, loan: Loan, place: &Place) -> PyResult<()> {
         let data = self.shared()?.core.data(loan.slot);
         data.note_place(place);
-        if let Some(trace) = self.hooks.get().and_then(|hooks| hooks.trace.as_ref()) {
+        if let Some(trace) = self.hooks().and_then(|hooks| hooks.trace.as_ref()) {
             guarded(py, |py| {
                 data.set_trace(py, Some(calls::call(trace.bind(py), ())?.unbind()));
                 Ok(())
@@ -214,7 +224,7 @@ impl Pool {
         let shared = self.shared()?;
         let data = shared.core.data(loan.slot);
         let mut verdict = Verdict { sound: keep, suspect: false, raised: None };
-        if let Some(hooks) = self.hooks.get() {
+        if let Some(hooks) = self.hooks() {
             if hooks.reset.is_some() || hooks.judge.is_some() || hooks.raw_taints {
                 verdict.ask(py, slf, hooks, connection, error, raw);
             }
@@ -340,7 +350,7 @@ impl Pool {
     fn create(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Pool {
             shared: AtomicPtr::new(ptr::null_mut()),
-            hooks: OnceLock::new(),
+            hooks: AtomicPtr::new(ptr::null_mut()),
             is_async: AtomicBool::new(false),
             is_primary: AtomicBool::new(true),
             loops: Default::default(),
@@ -407,7 +417,11 @@ impl Pool {
         checkout: bool,
     ) {
         self.is_async.store(is_async, Ordering::Relaxed);
-        let _ = self.hooks.set(Hooks { reset, judge, raw_taints, trace, checkout });
+        let hooks = Hooks { reset, judge, raw_taints, trace, checkout, before: AtomicPtr::default() };
+        let hooks = Box::into_raw(Box::new(hooks));
+        let before = self.hooks.swap(hooks, Ordering::AcqRel);
+        // SAFETY: freed only with this object.
+        unsafe { (*hooks).before.store(before, Ordering::Release) };
     }
 
     /// In a forked child: an empty state with the same settings. The old one is left as it is, for ever.
@@ -488,6 +502,26 @@ impl Pool {
         Self::end(slf, connection, false)
     }
 
+    /// Take a connection out of the pool for good: it is the caller's, who closes it, and its place is free.
+    fn detach(slf: &Bound<'_, Self>, connection: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = slf.py();
+        let lease = Self::own_lease(slf, connection)?;
+        match lease.get().part(py)? {
+            Some((loan, connection)) => {
+                let shared = slf.get().shared()?;
+                shared.core.data(loan.slot).forget_holder(py);
+                if VERBOSE.load(Ordering::Relaxed) {
+                    crate::verbose::log(py, "detached", shared, loan);
+                }
+                // The loan is ours alone, so the connection is; and it is gone before somebody else may put one here.
+                drop(shared.take_open(loan.slot));
+                let _ = shared.core.detach(&shared.host(py), loan, clock::fine());
+                Ok(connection)
+            }
+            None => Err(Kind::Returned.error(py, "this connection was given back already")),
+        }
+    }
+
     // What the slow path in Python is made of.
 
     /// A permit ahead of need: a free place for one more connection of *group*, or None. Its connection goes to whoever waits, else to
@@ -544,6 +578,21 @@ impl Pool {
         Ok(())
     }
 
+    #[getter]
+    fn _suspended(&self) -> PyResult<bool> {
+        Ok(self.shared()?.core.is_suspended())
+    }
+
+    /// A connection of *group* that nothing was heard of for *silence* seconds, to be pinged; or None. It must be looked at.
+    fn _claim_silent(&self, py: Python<'_>, group: Group, silence: f64) -> PyResult<Option<Py<Grant>>> {
+        let shared = self.shared()?;
+        let Some(loan) = shared.core.claim_silent(group, clock::nanoseconds(silence), clock::fine()) else {
+            return Ok(None);
+        };
+        shared.core.data(loan.slot).note_holder(thread_ident(), 0);
+        Ok(Some(Py::new(py, Grant::new(shared.arc(), loan, Vet::Check))?))
+    }
+
     fn _resume(&self, py: Python<'_>) -> PyResult<()> {
         let shared = self.shared()?;
         shared.core.resume(&shared.host(py));
@@ -591,10 +640,13 @@ impl Pool {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Some(hooks) = self.hooks.get() {
+        let mut next = self.hooks();
+        while let Some(hooks) = next {
             for hook in [&hooks.reset, &hooks.judge, &hooks.trace].into_iter().flatten() {
                 visit.call(hook)?;
             }
+            // SAFETY: as in `hooks`.
+            next = unsafe { hooks.before.load(Ordering::Acquire).as_ref() };
         }
         let shared = self.shared.load(Ordering::Acquire);
         if self.is_primary.load(Ordering::Relaxed) && !shared.is_null() {
@@ -654,6 +706,12 @@ fn drop_shared(shared: *mut Shared) {
 
 impl Drop for Pool {
     fn drop(&mut self) {
+        let mut next = *self.hooks.get_mut();
+        while !next.is_null() {
+            // SAFETY: from `Box::into_raw`, and reachable from here only.
+            let mut hooks = unsafe { Box::from_raw(next) };
+            next = *hooks.before.get_mut();
+        }
         drop_shared(*self.shared.get_mut());
     }
 }

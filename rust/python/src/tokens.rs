@@ -122,6 +122,13 @@ impl Grant {
         Ok(())
     }
 
+    /// The peer has answered: lay the connection down as it was. For one that `_claim_silent` gave.
+    fn keep(&self, py: Python<'_>) -> PyResult<()> {
+        let loan = self.claim(py)?;
+        let _ = self.shared.core.keep(&self.shared.host(py), loan, clock::fine());
+        Ok(())
+    }
+
     /// Exchange the connection for a permit in its place.
     fn replace(&self, py: Python<'_>) -> PyResult<Permit> {
         let loan = self.claim(py)?;

@@ -18,9 +18,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .cluster.face import NodeStats
     from .config import PoolConfig, PoolProfile
     from .connectors.base import AsyncConnector, Connector
     from .engine.asyncio import AsyncEngine, create_async_engine
+    from .engine.cluster import Cluster
+    from .engine.cluster_asyncio import AsyncCluster
     from .engine.sync import Engine, create_engine
     from .environment import url_from_env
     from .errors import (
@@ -59,6 +62,9 @@ _HOME = {
     "Engine": "engine.sync",
     "create_async_engine": "engine.asyncio",
     "AsyncEngine": "engine.asyncio",
+    "Cluster": "engine.cluster",
+    "AsyncCluster": "engine.cluster_asyncio",
+    "NodeStats": "cluster.face",
     "ConnectionPool": "pool",
     "NullPool": "pool",
     "StaticPool": "pool",
@@ -104,6 +110,7 @@ _HOME = {
 }
 
 __all__ = [
+    "AsyncCluster",
     "AsyncConnectionPool",
     "AsyncConnector",
     "AsyncEngine",
@@ -111,6 +118,7 @@ __all__ = [
     "AsyncPoolHealthMonitor",
     "AsyncSession",
     "AsyncStaticPool",
+    "Cluster",
     "ConfigError",
     "ConnectFailed",
     "ConnectionPool",
@@ -124,6 +132,7 @@ __all__ = [
     "MultiDatabasePool",
     "MultipleResultsFound",
     "NoResultFound",
+    "NodeStats",
     "NullPool",
     "PoolClosed",
     "PoolConfig",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from .environment import default_password, environment_layers, nothing_named, pool_options_from
 from .errors import ConfigError
-from .options import CONNECTION_OPTIONS, MAX_CAPACITY, POOL_OPTIONS, unknown
+from .options import CLUSTER_OPTIONS, CONNECTION_OPTIONS, MAX_CAPACITY, POOL_OPTIONS, unknown
 from .url import URL, parse_url, scheme_of
 
 if TYPE_CHECKING:
@@ -293,6 +293,8 @@ class ConnectionConfig:
     client_name: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: Whether a query whose borrower gave it up is ended at the server, too.
+    kill_on_cancel: bool = False
     #: Arguments of the driver's client that have no option of their own.
     driver_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -343,6 +345,12 @@ class EngineConfig:
     events: PoolEvents | None = None
     #: Whether statements are logged: ``True``, or ``"debug"`` with the values of their parameters.
     echo: bool | str = False
+    #: One for each node, where several were named or a way to choose among them was.
+    nodes: tuple[ConnectionConfig, ...] = ()
+    #: How a node is chosen, where ``nodes`` are.
+    load_balancing: str = "least_loaded"
+    #: A weight for each node.
+    weights: tuple[int, ...] | None = None
 
     def pool_arguments(self) -> dict[str, Any]:
         """What was said about the pool, as keyword arguments of its class."""
@@ -447,7 +455,8 @@ def build_config(
     parsed = parse_url(url) if url is not None else None
     family = parsed.family if parsed is not None else "clickhouse"
     pool = {**(base or {}), **pool, **(parsed.pool if parsed is not None else {})}
-    said, driver_args = _sort_keywords(keywords, pool, family, driver_options)
+    cluster = dict(parsed.cluster) if parsed is not None else {}
+    said, driver_args = _sort_keywords(keywords, pool, cluster, family, driver_options)
     strongest = _sort_connect_args(connect_args, family, driver_options, driver_args)
     if parsed is None and not any("host" in layer for layer in (environment, said, strongest)):
         raise nothing_named()
@@ -462,21 +471,32 @@ def build_config(
         if merged.get("password") is None and merged.get("access_token") is None:
             merged["password"] = None if "token_provider" in driver_args else default_password()
         merged.setdefault("secure", merged.get("port") in _TLS_PORTS[family])
+    connection = ConnectionConfig(family=family, driver_args=driver_args, **merged)
+    nodes: tuple[ConnectionConfig, ...] = ()
+    if cluster or (parsed is not None and parsed.others):
+        # A host from elsewhere takes the place of all those of the URL.
+        elsewhere = any("host" in layer for layer in (said, strongest))
+        others = parsed.others if parsed is not None and not elsewhere else ()
+        told = next((layer["port"] for layer in (strongest, said) if layer.get("port") is not None), None)
+        nodes = (connection, *(replace(connection, host=host, port=told or port) for host, port in others))
+    weights = cluster.get("weights")
+    if weights is not None and len(weights) != len(nodes):
+        raise ConfigError.of("weights", weights, f"one weight for each of the {len(nodes)} nodes")
     return EngineConfig(
-        connection=ConnectionConfig(family=family, driver_args=driver_args, **merged),
-        pool=PoolConfig(**pool),
-        poolclass=poolclass,
-        said=pool,
+        connection=connection, pool=PoolConfig(**pool), poolclass=poolclass, said=pool, nodes=nodes, **cluster
     )
 
 
 def _sort_keywords(
     keywords: Mapping[str, Any],
     pool: dict[str, Any],
+    cluster: dict[str, Any],
     family: str,
     driver_options: Callable[[str], Iterable[str]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Connection options and driver arguments among the *keywords*; pool options go into *pool*."""
+    """Connection options and driver arguments among the *keywords*; those of the pool go into *pool*, those of the
+    choice among nodes into *cluster*.
+    """
     said: dict[str, Any] = {}
     driver_args: dict[str, Any] = {}
     for name, value in keywords.items():
@@ -487,13 +507,18 @@ def _sort_keywords(
             if value is not None:
                 _refuse_other_family(name, family)
                 said[name] = value
+        elif name in CLUSTER_OPTIONS:
+            if value is not None:
+                if family not in CLUSTER_OPTIONS[name].schemes:
+                    raise ConfigError(f"{name}: has no meaning for {scheme_of(family)}://")
+                cluster[name] = CLUSTER_OPTIONS[name].check(value)
         elif name in driver_options(family):
             driver_args[name] = value
         else:
             raise unknown(
                 "option",
                 name,
-                [*POOL_OPTIONS, *_offered(family), *_NO_OPTIONS],
+                [*POOL_OPTIONS, *_offered(family), *CLUSTER_OPTIONS, *_NO_OPTIONS],
             )
     return said, driver_args
 

@@ -5,7 +5,8 @@ An option can arrive in four ways: as text in a URL, as text in an environment v
 same type and the same error. An :class:`Option` knows how to read itself from text (:meth:`Option.parse`) and how to
 judge a Python value (:meth:`Option.check`); neither ever clamps.
 
-Two tables: :data:`POOL_OPTIONS` is about lending, :data:`CONNECTION_OPTIONS` about the server and the driver.
+Three tables: :data:`POOL_OPTIONS` is about lending, :data:`CONNECTION_OPTIONS` about the server and the driver,
+:data:`CLUSTER_OPTIONS` about the choice among several servers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from typing import Any
 
 from .errors import ConfigError
 
-__all__ = ["CONNECTION_OPTIONS", "MAX_CAPACITY", "POOL_OPTIONS", "Kind", "Option", "nearest", "unknown"]
+__all__ = [
+    "CLUSTER_OPTIONS",
+    "CONNECTION_OPTIONS",
+    "MAX_CAPACITY",
+    "POOL_OPTIONS",
+    "Kind",
+    "Option",
+    "nearest",
+    "unknown",
+]
 
 #: The core counts connections in fields of 21 bits: ``pool_size + max_overflow`` stays within one of them.
 MAX_CAPACITY = (1 << 21) - 1
@@ -232,6 +242,24 @@ def _mapping() -> Kind:
     return Kind("a mapping with string keys", convert, read, "Mapping[str, Any]")
 
 
+def _weights() -> Kind:
+    def convert(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+            raise _Refused
+        weights = tuple(value)
+        if not weights or not all(type(each) is int and 1 <= each <= 1000 for each in weights):
+            raise _Refused
+        return weights
+
+    def read(text: str) -> Any:
+        return tuple(int(each) for each in text.split(",")) if text.lower() not in ("none", "") else None
+
+    allowed = "one integer from 1 to 1000 for each node, or None (all alike)"
+    return Kind(allowed, convert, read, "Sequence[int] | None")
+
+
 def _table(*options: Option) -> dict[str, Option]:
     return {option.name: option for option in options}
 
@@ -291,4 +319,21 @@ CONNECTION_OPTIONS: dict[str, Option] = _table(
     Option("client_name", _text(none="the driver's own name only"), None, _SERVER),
     Option("settings", _mapping(), {}),
     Option("headers", _mapping(), {}, _HTTP, secret=True),
+    Option("kill_on_cancel", _flag(), False, _HTTP),
+)
+
+#: The ways to choose a node; ClickHouse's own names, where it has one.
+POLICIES = (
+    "least_loaded",
+    "round_robin",
+    "random",
+    "weighted",
+    "in_order",
+    "first_or_random",
+    "nearest_hostname",
+)
+
+CLUSTER_OPTIONS: dict[str, Option] = _table(
+    Option("load_balancing", _word(*POLICIES), "least_loaded", _SERVER),
+    Option("weights", _weights(), None, _SERVER),
 )

@@ -6,6 +6,7 @@
     clickhouse+http://...    the same, TLS off
     clickhouse+https://...   the same, TLS on
     clickhouse+native://...  the native protocol over TCP, with ?secure=true for TLS
+    clickhouse://h1:8123,h2:8123/database?load_balancing=round_robin    several nodes
     chdb://                  the embedded engine, in memory
     chdb:///var/lib/data     the embedded engine, in this folder
 
@@ -26,7 +27,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from .errors import ConfigError
-from .options import CONNECTION_OPTIONS, POOL_OPTIONS, nearest, unknown
+from .options import CLUSTER_OPTIONS, CONNECTION_OPTIONS, POOL_OPTIONS, nearest, unknown
 
 __all__ = ["SCHEMES", "URL", "parse_url", "scheme_of"]
 
@@ -79,6 +80,10 @@ class URL:
     pool: Mapping[str, Any] = field(default_factory=dict)
     #: ClickHouse settings, from ``setting.NAME=value``.
     settings: Mapping[str, Any] = field(default_factory=dict)
+    #: The nodes after the first, each its host and its port.
+    others: tuple[tuple[str, int | None], ...] = ()
+    #: Options of the choice among nodes from the query string, typed.
+    cluster: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def family(self) -> str:
@@ -105,10 +110,14 @@ class URL:
         user = quote(self.username, safe="") if self.username else ""
         if self.password is not None:
             user += ":***"
-        host = f"[{self.host}]" if self.host and ":" in self.host else self.host or ""
-        port = f":{self.port}" if self.port is not None else ""
+        nodes = ",".join(_shown(*node) for node in ((self.host or "", self.port), *self.others))
         database = f"/{quote(self.database, safe='')}" if self.database else ""
-        return f"{self.scheme}://{user + '@' if user else ''}{host}{port}{database}"
+        return f"{self.scheme}://{user + '@' if user else ''}{nodes}{database}"
+
+
+def _shown(host: str, port: int | None) -> str:
+    named = f"[{host}]" if ":" in host else host
+    return named if port is None else f"{named}:{port}"
 
 
 def parse_url(url: str | URL) -> URL:
@@ -143,12 +152,12 @@ def parse_url(url: str | URL) -> URL:
     if "#" in tail:
         raise ConfigError("url: a fragment ('#...') has no meaning; write %23 for a '#' in a name or value")
     parts = _chdb_parts(authority, path) if scheme == "chdb" else _server_parts(authority, path)
-    connection, pool, settings = _parse_query(query, SCHEMES[scheme][0])
+    connection, pool, settings, cluster = _parse_query(query, SCHEMES[scheme][0])
     _refuse_twice(scheme, parts, connection)
     for name in ("username", "password", "database"):
         if name in connection:
             parts[name] = connection.pop(name)
-    return URL(scheme, connection=connection, pool=pool, settings=settings, **parts)
+    return URL(scheme, connection=connection, pool=pool, settings=settings, cluster=cluster, **parts)
 
 
 def _schemes() -> str:
@@ -173,11 +182,15 @@ def _server_parts(authority: str, path: str) -> dict[str, Any]:
         if colon:
             parts["password"] = _decode("password", password)
     nodes = _split_hosts(hosts)
-    if len(nodes) > 1:
+    if len(nodes) > 1 and not all(host for host, _ in nodes):
         raise ConfigError(
-            f"url: it names {len(nodes)} hosts, but an engine connects to one; many nodes are not supported"
+            "url: each of several nodes must have a host, e.g. clickhouse://h1:8123,h2:8123/default"
         )
+    if len(set(nodes)) < len(nodes):
+        raise ConfigError("url: each of several nodes must be named once")
     host, port = nodes[0]
+    if len(nodes) > 1:
+        parts["others"] = tuple(nodes[1:])
     if host:
         parts["host"] = host
     if port is not None:
@@ -234,10 +247,12 @@ def _decode(part: str, text: str) -> str:
         raise ConfigError(f"url: the percent-codes of the {part} are not UTF-8") from None
 
 
-def _parse_query(query: str, family: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def _parse_query(query: str, family: str) -> tuple[dict[str, Any], ...]:
     connection: dict[str, Any] = {}
     pool: dict[str, Any] = {}
     settings: dict[str, Any] = {}
+    cluster: dict[str, Any] = {}
+    nodes = {name: option for name, option in CLUSTER_OPTIONS.items() if family in option.schemes}
     offered = {
         name: option
         for name, option in CONNECTION_OPTIONS.items()
@@ -257,14 +272,16 @@ def _parse_query(query: str, family: str) -> tuple[dict[str, Any], dict[str, Any
             target, key, typed = connection, name, offered[name].parse(value)
         elif name in POOL_OPTIONS:
             target, key, typed = pool, name, POOL_OPTIONS[name].parse(value)
-        elif name in CONNECTION_OPTIONS and name not in _NOT_IN_QUERY:
+        elif name in nodes:
+            target, key, typed = cluster, name, nodes[name].parse(value)
+        elif (name in CONNECTION_OPTIONS and name not in _NOT_IN_QUERY) or name in CLUSTER_OPTIONS:
             raise ConfigError(f"url: parameter {name!r} has no meaning for {scheme_of(family)}://")
         else:
-            raise unknown("URL parameter", name, [*offered, *POOL_OPTIONS, _SETTING + "NAME"])
+            raise unknown("URL parameter", name, [*offered, *POOL_OPTIONS, *nodes, _SETTING + "NAME"])
         if key in target:
             raise ConfigError(f"url: parameter {name!r} is given twice")
         target[key] = typed
-    return connection, pool, settings
+    return connection, pool, settings, cluster
 
 
 def _typed(value: str) -> int | str:

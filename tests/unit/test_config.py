@@ -15,7 +15,7 @@ from poolhouse.config import ConnectionConfig, EngineConfig, PoolConfig, PoolOpt
 from poolhouse.engine.shared import EngineOptions, configure
 from poolhouse.errors import ConfigError
 from poolhouse.events import EVENTS
-from poolhouse.options import CONNECTION_OPTIONS, MAX_CAPACITY, POOL_OPTIONS
+from poolhouse.options import CLUSTER_OPTIONS, CONNECTION_OPTIONS, MAX_CAPACITY, POOL_OPTIONS
 
 SIZES = ["pool_size", "max_overflow", "min_idle", "max_waiting"]
 TIMES = [
@@ -100,7 +100,7 @@ def test_every_option_is_in_every_list_of_them() -> None:
         "driver_args",
     }
     others = {"connect_args", "poolclass", "config", "profile", "events", "echo", *EVENTS}
-    expected = POOL_OPTIONS.keys() | CONNECTION_OPTIONS.keys() | others
+    expected = POOL_OPTIONS.keys() | CONNECTION_OPTIONS.keys() | CLUSTER_OPTIONS.keys() | others
     assert EngineOptions.__optional_keys__ == expected
     assert PoolOptions.__optional_keys__ == POOL_OPTIONS.keys() | {"config", "profile", "events", *EVENTS}
 
@@ -117,6 +117,7 @@ VALUES: dict[str, Any] = {
     "tls_mode": "strict", "server_host_name": "s", "http_proxy": "http://x", "https_proxy": "https://x",
     "proxy_path": "/p", "compress": "lz4", "connect_timeout": 2.5, "send_receive_timeout": 7, "query_limit": 9,
     "query_retries": 0, "client_name": "c", "settings": {"max_threads": 1}, "headers": {"X-A": "b"},
+    "kill_on_cancel": True,
 }  # fmt: skip
 
 

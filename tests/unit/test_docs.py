@@ -22,7 +22,7 @@ import pytest
 from poolhouse import create_engine
 from poolhouse.environment import SERVER_VARIABLES
 from poolhouse.errors import PoolError
-from poolhouse.options import CONNECTION_OPTIONS, POOL_OPTIONS
+from poolhouse.options import CLUSTER_OPTIONS, CONNECTION_OPTIONS, POOL_OPTIONS
 from tests.support.process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -151,7 +151,7 @@ def test_every_option_is_in_the_table_with_its_default(name: str) -> None:
     rows = table_rows((ROOT / name).read_text())
     for option in POOL_OPTIONS.values():
         assert rows[option.name][1].removesuffix(" s").strip('`"') in shown(option.default), option.name
-    missing = {*CONNECTION_OPTIONS, "connect_args", "poolclass"} - rows.keys()
+    missing = {*CONNECTION_OPTIONS, *CLUSTER_OPTIONS, "connect_args", "poolclass"} - rows.keys()
     if name == "docs/configuration.md":
         text = (ROOT / name).read_text()
         missing = {option for option in missing if f"`{option}`" not in text}

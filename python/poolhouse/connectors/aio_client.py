@@ -33,6 +33,7 @@ from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
 from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, http_error_code
+from poolhouse.connectors.kill import with_query_id
 from poolhouse.connectors.one_aio_socket import AioSocket, OneSocketConnector, open_socket
 from poolhouse.connectors.playback import Playback, described, insert_compression
 
@@ -48,6 +49,8 @@ class _Backend(HttpAsyncBackend):
     watched: AioSocket
     #: Called when an error says that what the handshake learnt holds no longer.
     stale: Callable[[], None]
+    #: Whether each request is to have a query id, which the socket keeps.
+    names_queries = False
 
     @classmethod
     def adopt(cls, made: HttpAsyncBackend, watched: AioSocket) -> _Backend:
@@ -90,6 +93,10 @@ class _Backend(HttpAsyncBackend):
         if self.busy():
             raise ProgrammingError(BUSY)
         self.watched.discard_if_dead()
+        if self.names_queries:
+            data, params, *rest = args if len(args) > 1 else (*args, kwargs.pop("params", None))
+            params, self.watched.query_id = with_query_id(params, self.client_settings)
+            args = (data, params, *rest)
         response = await super().request(*args, **kwargs)
         announced = response.headers.get("Keep-Alive")
         if announced is not None:
@@ -183,6 +190,7 @@ class PooledAsyncHttpClient(AsyncClient):
         if not self.transport.open() and not await self.ping(self._options.connect_timeout):
             # An aiohttp that cannot connect without a request, and a script that needed none.
             raise OperationalError(f"no answer from {self._options.target}")
+        self._backend.names_queries = self._options.kill_on_cancel
         Baseline(self, self._backend, self._client_settings, self.headers)
 
     async def _execute_operation(self, operation: Operation) -> object:

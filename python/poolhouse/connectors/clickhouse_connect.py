@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from http.client import HTTPException
-from typing import Any
+from typing import Any, Self
 
 from clickhouse_connect.driver.exceptions import Error, OperationalError, StreamFailureError
 from urllib3.exceptions import HTTPError, ReadTimeoutError
@@ -25,6 +25,7 @@ from poolhouse.connectors.handshake import HANDSHAKES, Handshakes, Script
 from poolhouse.connectors.http_client import PooledHttpClient
 from poolhouse.connectors.http_options import HttpOptions, driver_option_names
 from poolhouse.connectors.judgement import chain, http_error_code
+from poolhouse.connectors.kill import Killer
 from poolhouse.connectors.one_socket import open_socket
 
 __all__ = ["HttpConnector", "HttpConnectorBase", "PooledHttpClient", "driver_option_names"]
@@ -64,16 +65,36 @@ class HttpConnectorBase:
         settings: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         access_token: str | None = None,
+        kill_on_cancel: bool = False,
         handshakes: Handshakes | None = None,
         **driver_args: Any,
     ) -> None:
         given = {
             n: v for n, v in locals().items() if n not in ("self", "handshakes", "driver_args", "__class__")
         }
-        self.options = HttpOptions(**given, driver_args=driver_args)
-        self.target = self.options.target
+        self._take(HttpOptions(**given, driver_args=driver_args), handshakes)
+
+    @classmethod
+    def of(cls, options: HttpOptions) -> Self:
+        """A connector of *options*."""
+        made = cls.__new__(cls)
+        made._take(options, None)
+        return made
+
+    def _take(self, options: HttpOptions, handshakes: Handshakes | None) -> None:
+        self.options = options
+        self.target = options.target
         self._handshakes = handshakes if handshakes is not None else HANDSHAKES
         self._keep_alive: float | None = None
+        #: What ends queries that are given up, where that was asked for.
+        self.killer = Killer(options) if options.kill_on_cancel else None
+
+    def _give_up(self, client: Any) -> None:
+        """*client* is about to be shut: where an answer is due on it, have its query ended at the server, too."""
+        transport = client.transport
+        if self.killer is None or transport.query_id is None or transport.ended or transport.clean():
+            return
+        self.killer.kill(transport.query_id)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"
@@ -132,7 +153,8 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
     default those of the environment) is gone through. *connect_timeout* (default 10 seconds) bounds the opening,
     handshake included; *send_receive_timeout* (default 300 seconds) bounds the silence of a query. *query_limit*
     (default 0, none) is a LIMIT for queries without one; *query_retries* (default 1) is how often a read is sent again
-    when the server closed the idle socket under it. *driver_args* go to the driver's client; see
+    when the server closed the idle socket under it. *kill_on_cancel* (default False) ends queries that are given up at
+    the server, too (``kill``). *driver_args* go to the driver's client; see
     :func:`driver_option_names`. *handshakes* is the cache of start-up answers, by default the process's own.
 
     Raises :class:`poolhouse.ConfigError` for a bad argument; connects only in :meth:`connect`.
@@ -174,6 +196,7 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
     def reset(self, connection: PooledHttpClient) -> bool:
         """Undo the borrower's changes. ``False`` (and the socket is shut) when an answer is unread or was cut."""
         if not connection.transport.clean():
+            self._give_up(connection)
             connection.transport.end()
             return False
         baseline = connection.baseline
@@ -191,6 +214,7 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
 
     def abort(self, connection: PooledHttpClient) -> bool:
         """Shut the socket down, from any thread; whoever reads from it gets an error."""
+        self._give_up(connection)
         connection.transport.end()
         return True
 

@@ -69,6 +69,7 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
     def reset(self, connection: PooledAsyncHttpClient) -> bool:
         """Undo the borrower's changes. ``False`` (and the socket is shut) when an answer is unread or was cut."""
         if not connection.transport.clean():
+            self._give_up(connection)
             connection.transport.end()
             return False
         baseline = connection.baseline
@@ -82,6 +83,7 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
 
     def abort(self, connection: PooledAsyncHttpClient) -> bool:
         """Shut the socket down, from any thread; whoever reads from it gets an error."""
+        self._give_up(connection)
         connection.transport.end()
         if connection.transport.loop.is_closed():
             # Nobody can close it there any more.

@@ -32,6 +32,7 @@ from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_options import HttpOptions
 from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, http_error_code
+from poolhouse.connectors.kill import with_query_id
 from poolhouse.connectors.one_socket import OneSocket
 from poolhouse.connectors.playback import Playback, described, insert_compression
 
@@ -76,6 +77,8 @@ class _Backend(HttpSyncBackend):
     pool: OneSocket
     #: Called when an error says that what the handshake learnt holds no longer.
     stale: Callable[[], None]
+    #: Whether each request is to have a query id, which the socket keeps.
+    names_queries = False
 
     @classmethod
     def adopt(cls, made: HttpSyncBackend, pool: OneSocket) -> _Backend:
@@ -92,7 +95,11 @@ class _Backend(HttpSyncBackend):
     def request(self, *args: Any, **kwargs: Any) -> Any:
         if self.pool.busy:
             raise ProgrammingError(BUSY)
-        return super().request(*args, **kwargs)
+        if not self.names_queries:
+            return super().request(*args, **kwargs)
+        data, params, *rest = args if len(args) > 1 else (*args, kwargs.pop("params", None))
+        params, self.pool.query_id = with_query_id(params, self.params)
+        return super().request(data, params, *rest, **kwargs)
 
     def execute_query(self, *args: Any, **kwargs: Any) -> Any:
         execution = super().execute_query(*args, **kwargs)
@@ -158,6 +165,7 @@ class PooledHttpClient(HttpClient):
         backend.timeout = Timeout(connect=options.connect_timeout, read=options.send_receive_timeout)
         transport.set_socket_timeout(options.send_receive_timeout)
         self.write_compression = insert_compression(self, options)
+        backend.names_queries = options.kill_on_cancel
         Baseline(self, backend, self.params, self.headers)
 
     # Start-up.

@@ -108,6 +108,7 @@ class HttpOptions:
     client_name: str | None = None
     settings: Mapping[str, Any] | None = None
     headers: Mapping[str, str] | None = field(default=None, repr=False)
+    kill_on_cancel: bool = False
     driver_args: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

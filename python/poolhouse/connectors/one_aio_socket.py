@@ -38,6 +38,8 @@ class AioSocket:
         #: An answer came that could not be understood: what else is on the wire is anyone's guess.
         self.tainted = False
         self.sockets_opened = 0
+        #: The id of the latest request, where each has one.
+        self.query_id: str | None = None
         #: Seconds of idling that the server announced, once an answer came.
         self.keep_alive: float | None = None
         #: Tells whether a request is under way or its answer unread.

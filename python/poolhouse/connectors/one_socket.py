@@ -90,6 +90,8 @@ class OneSocket(HTTPConnectionPool):
         #: An answer came that could not be understood: what else is on the wire is anyone's guess.
         self.tainted = False
         self.sockets_opened = 0
+        #: The id of the latest request, where each has one.
+        self.query_id: str | None = None
         #: Seconds of idling that the server announced (``Keep-Alive: timeout=N``), once an answer came.
         self.keep_alive: float | None = None
         self._keep_alive_header: str | None = None

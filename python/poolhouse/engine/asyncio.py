@@ -33,7 +33,12 @@ def create_async_engine(url: str | URL | None = None, **given: Unpack[EngineOpti
     >>> create_async_engine("clickhouse://app:secret@db.example/shop", pool_size=10)
     AsyncEngine('clickhouse://app:***@db.example/shop', 10+10)
     """
-    return AsyncEngine(configure(url, given))
+    config = configure(url, given)
+    if config.nodes:
+        from poolhouse.engine.cluster_asyncio import AsyncCluster
+
+        return AsyncCluster._of(config)
+    return AsyncEngine(config)
 
 
 # Functions may carry a signature, but mypy knows of none.

@@ -16,7 +16,7 @@ from poolhouse.errors import ConfigError
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from poolhouse.events import PoolEvents
     from poolhouse.url import URL
@@ -53,6 +53,9 @@ class EngineOptions(SharedOptions, total=False):
     client_name: str | None
     settings: Mapping[str, Any]
     headers: Mapping[str, str]
+    kill_on_cancel: bool
+    load_balancing: str
+    weights: Sequence[int] | None
     connect_args: Mapping[str, Any] | None
     poolclass: type[Any] | None
     echo: bool | str
@@ -212,7 +215,7 @@ def signature() -> inspect.Signature:
     import inspect
 
     keyword = inspect.Parameter.KEYWORD_ONLY
-    table = {**options.POOL_OPTIONS, **options.CONNECTION_OPTIONS}
+    table = {**options.POOL_OPTIONS, **options.CONNECTION_OPTIONS, **options.CLUSTER_OPTIONS}
     parameters = [inspect.Parameter("url", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)]
     parameters += [
         inspect.Parameter(name, keyword, default=option.default, annotation=option.kind.shown)

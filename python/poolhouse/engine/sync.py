@@ -49,6 +49,11 @@ def create_engine(url: str | URL | None = None, **given: Unpack[EngineOptions]) 
         connect_timeout, send_receive_timeout: Seconds to connect (default 10) and for one exchange (default 300).
         query_limit: Rows that a query without LIMIT returns at most; 0 (default) for no limit.
         query_retries: How often the driver may repeat a read whose connection failed (default 1).
+        kill_on_cancel: Whether a query that is given up (a time-out, a cancelled task, a drain, an answer left unread)
+            is ended at the server, too (default False).
+        load_balancing: How a node is chosen where the URL names several, ``clickhouse://h1:8123,h2:8123/database``;
+            then the engine is a :class:`poolhouse.Cluster`, and the sizes are for each node.
+        weights: For ``load_balancing="weighted"``: an integer for each node.
         client_name, settings, headers: What every request carries.
         connect_args: More of the above, and any other argument of the driver's client.
         poolclass: A class of pools in place of the one that ``pool_size`` asks for.
@@ -67,7 +72,12 @@ def create_engine(url: str | URL | None = None, **given: Unpack[EngineOptions]) 
     >>> engine.pool
     ConnectionPool(pool_size=10, max_overflow=20, current_size=0, overflow=0)
     """
-    return Engine(configure(url, given))
+    config = configure(url, given)
+    if config.nodes:
+        from poolhouse.engine.cluster import Cluster
+
+        return Cluster._of(config)
+    return Engine(config)
 
 
 create_engine.__signature__ = signature()  # type: ignore[attr-defined]  # functions may carry one, mypy knows none

@@ -8,6 +8,7 @@ socket shut, from here, whatever its borrower is doing; the borrower sees the dr
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from time import monotonic, sleep
@@ -114,12 +115,17 @@ def pool_of(target: Any) -> Any:
     """
     from poolhouse.pool.face import PoolFace
 
+    kinds: tuple[type[Any], ...] = (PoolFace,)
+    cluster = sys.modules.get("poolhouse.cluster.face")
+    if cluster is not None:
+        # Where there is one, there may be targets of it.
+        kinds = (PoolFace, cluster.ClusterFace)
     for found in (
         target,
         getattr(target, "pool", None),
         getattr(getattr(target, "engine", None), "pool", None),
     ):
-        if isinstance(found, PoolFace):
+        if isinstance(found, kinds):
             return found
     raise ConfigError(f"target: must be a pool or have one, not {type(target).__name__}")
 
@@ -152,6 +158,10 @@ def _drain(pool: PoolFace[Any], deadline: float) -> Generator[float, None, Drain
 def _shutdown(target: Any) -> None:
     """What an engine holds beyond its pool, which is closed."""
     engine = target if hasattr(target, "_connector") else getattr(target, "engine", None)
+    group = getattr(target if engine is None else engine, "_group", None)
+    if group is not None:
+        group.shutdown()
+        return
     connector = getattr(engine, "_connector", None)
     if connector is None:
         return

@@ -45,7 +45,8 @@ class AsyncSession(SessionBase, AsyncStatements):
     def _lend(self) -> AbstractAsyncContextManager[Any]:
         if self._held is not None:
             return nullcontext(self._pinned)
-        lent: AbstractAsyncContextManager[Any] = self.engine.connection(**self._options)
+        # The engine's own way to lend for statements: that of a cluster goes on to another node.
+        lent: AbstractAsyncContextManager[Any] = self.engine._lend(**self._options)
         return lent
 
     async def execute(

@@ -61,7 +61,8 @@ class Session(SessionBase, Statements):
     def _lend(self) -> AbstractContextManager[Any]:
         if self._held is not None:
             return nullcontext(self._pinned)
-        lent: AbstractContextManager[Any] = self.engine.connection(**self._options)
+        # The engine's own way to lend for statements: that of a cluster goes on to another node.
+        lent: AbstractContextManager[Any] = self.engine._lend(**self._options)
         return lent
 
     def execute(

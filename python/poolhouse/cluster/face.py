@@ -1,0 +1,157 @@
+"""What a cluster shows where a single engine shows its pool: sizes, statistics, holders, the end. No I/O."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from poolhouse.cluster.route import Route
+from poolhouse.errors import ConfigError, PoolClosed
+from poolhouse.pool.face import Holder, PoolStats
+
+if TYPE_CHECKING:
+    from poolhouse.cluster.group import Group
+    from poolhouse.cluster.member import Member
+    from poolhouse.cluster.node import Node
+    from poolhouse.config import PoolConfig
+
+__all__ = ["ClusterFace", "NodeStats"]
+
+
+@dataclass(frozen=True)
+class NodeStats:
+    """One node at one moment."""
+
+    #: ``host:port``.
+    name: str
+    #: ``"closed"``: it gets borrowers. ``"suspect"``: it is being asked. ``"open"``: it failed.
+    breaker: str
+    #: The part of its borrowers that it gets, from 0 to 1: less than 1 after a return or a soft penalty.
+    share: float
+    #: Borrowers that have a connection of it, or wait for one.
+    load: int
+    #: Seconds of a use, on average; 0 while none is known.
+    latency: float
+    #: The numbers of its pool.
+    pool: PoolStats
+
+
+class ClusterFace:
+    """What both sides have. It stands where a pool would; its numbers are those of all nodes together."""
+
+    def __init__(self, group: Group, config: PoolConfig) -> None:
+        self.group = group
+        self.config = config
+        self.title = group.title
+
+    # -- for a borrow
+
+    def member_of(self, node: Node) -> Member:
+        """The member that serves *node*."""
+        return self.group.member_of(node)
+
+    def is_replaced(self, member: Member, pools: Any) -> bool:
+        """See :meth:`Group.is_replaced`."""
+        return self.group.is_replaced(member, pools)
+
+    def _route(self, timeout: Any, avoid: tuple[Node, ...], only: Node | None, write: bool) -> Route:
+        if timeout is None:
+            timeout = self.config.pool_timeout
+        elif (
+            isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout < math.inf
+        ):
+            allowed = "a number of seconds of 0 or more, or None (the pool's own)"
+            raise ConfigError.of("timeout", timeout, allowed)
+        if self.group.closed:
+            raise PoolClosed(f"{self.title} is closed")
+        self.group.attend(monotonic())
+        return Route(self.group.nodes, timeout, avoid=avoid, only=only, write=write, title=self.title)
+
+    # -- sizes
+
+    @property
+    def size(self) -> int:
+        """Open connections within ``pool_size``, of all nodes."""
+        return sum(min(pool["lent"] + pool["idle"], pool["pool_size"]) for pool in self._each())
+
+    @property
+    def overflow(self) -> int:
+        """Open connections beyond ``pool_size``, of all nodes."""
+        return sum(max(pool["lent"] + pool["idle"] - pool["pool_size"], 0) for pool in self._each())
+
+    @property
+    def checkedin(self) -> int:
+        """Idle connections, of all nodes."""
+        return int(self._numbers()["idle"])
+
+    @property
+    def checkedout(self) -> int:
+        """Connections that are out, of all nodes."""
+        return int(self._numbers()["lent"])
+
+    @property
+    def closed(self) -> bool:
+        """Whether the cluster was closed."""
+        return self.group.closed
+
+    def stats(self) -> PoolStats:
+        """All numbers of this moment, of all nodes together."""
+        return PoolStats(**self._numbers())
+
+    def nodes(self) -> list[NodeStats]:
+        """Each node at this moment, as configured."""
+        now = monotonic()
+        return [
+            NodeStats(
+                name=member.node.name,
+                breaker=member.node.breaker.state.value,
+                share=0.0 if member.node.breaker.is_open else member.node.share(now),
+                load=member.node.load(),
+                latency=member.node.latency_at(now),
+                pool=PoolStats(**member.pools.numbers()),
+            )
+            for member in self.group.members
+        ]
+
+    def holders(self) -> list[Holder]:
+        """Who has a connection now, of whichever node, the longest first."""
+        found = [holder for pool in self.group.every() for holder in pool.holders()]
+        return sorted(found, key=lambda holder: -holder.seconds)
+
+    def __repr__(self) -> str:
+        names = ", ".join(member.node.name for member in self.group.members)
+        size = f"{self.config.pool_size}+{self.config.max_overflow}"
+        return f"{type(self).__name__}({names}; {self.group.nodes.policy}, {size} each)"
+
+    # -- while it runs
+
+    def evict_all(self) -> None:
+        """Replace every connection of every node: idle ones are closed now, those that are out when they return."""
+        for pool in self.group.every():
+            pool.evict_all()
+
+    def suspend(self) -> None:
+        """Lend nothing until :meth:`resume`; borrowers wait, returns work."""
+        for member in self.group.members:
+            member.pools.main.suspend()
+
+    def resume(self) -> None:
+        """Lend again, to those who wait first."""
+        for member in self.group.members:
+            member.pools.main.resume()
+
+    # -- for a drain
+
+    def _each(self) -> list[dict[str, Any]]:
+        return [pool._numbers() for pool in self.group.every()]
+
+    def _numbers(self) -> dict[str, Any]:
+        return self.group.numbers()
+
+    def _lent(self) -> list[tuple[int, Any, Any]]:
+        return [row for pool in self.group.every() for row in pool._lent()]
+
+    def _end(self) -> None:
+        self.group.end()

@@ -1,0 +1,224 @@
+"""A node with what serves it: its pool, and the same node's pool for asyncio.
+
+When a node is out, its pool is not emptied but *replaced*: the old one is closed, which does at once all that is to be
+done. Who waits there is told, and goes on to another node; idle connections are shut; what is lent is closed at its
+return, and a connect under way is closed when it is through. The new pool is empty, so a node that comes back starts
+from nothing. Until all that the old pool had lent is back, the node's load counts it.
+
+The pools are in one object (:class:`Pools`), so that a borrower sees both old ones or both new ones.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from poolhouse.cluster.node import Node
+from poolhouse.pool.sides import Outlook
+
+if TYPE_CHECKING:
+    from poolhouse.config import ConnectionConfig
+
+logger = logging.getLogger("poolhouse.cluster")
+
+__all__ = ["Member", "Pools"]
+
+
+class _Watching(Outlook):
+    """What a pool knows of its server, told to the node as well."""
+
+    def __init__(self, pool: Any, member: Member) -> None:
+        super().__init__(pool)
+        self._member = member
+        self._pools: Pools | None = None
+
+    def worked(self, where: str) -> None:
+        super().worked(where)
+        self._member.node.connected()
+
+    def failed(self, where: str, error: BaseException) -> None:
+        # The node first: what closes its pool must be through before the borrower is told.
+        super().failed(where, error)
+        self._member.connect_failed(error, self._pools)
+
+
+class Pools:
+    """The pools of one node: that of threads or of tasks, whichever was asked for first, and on the same capacity the
+    other.
+    """
+
+    def __init__(self, member: Member, main: Any) -> None:
+        self._member = member
+        self.main = main
+        outlook = _Watching(main, member)
+        outlook._pools = self
+        main.outlook = outlook
+
+    @property
+    def aio(self) -> Any:
+        """The pool of tasks on the same capacity."""
+        made = self.__dict__.get("_aio")
+        if made is None:
+            assert self._member.make_aio is not None
+            made = self.__dict__.setdefault("_aio", self._member.make_aio(self.main))
+        return made
+
+    def numbers(self) -> dict[str, Any]:
+        """The numbers of both, which share them."""
+        found: dict[str, Any] = self.main._numbers()
+        return found
+
+    def end(self) -> None:
+        """Close, for good. Never blocks."""
+        self.main._end()
+
+
+class Member:
+    """One node of a cluster and its pools.
+
+    Args:
+        config: Where it is.
+        name: ``host:port``.
+        weight: See :class:`Node`.
+        make: Makes a pool, empty.
+        make_aio: Makes the asyncio pool that shares a pool's capacity; None where the pool is one of asyncio.
+        probe: Opens a connection and asks the server something, in this thread; raises what is wrong. It is told
+            whether to ask the server anew who it is.
+        patience: Seconds that a probe may take.
+        shutdown: Gives up what the node's connectors hold beyond their connections.
+    """
+
+    def __init__(
+        self,
+        config: ConnectionConfig,
+        name: str,
+        *,
+        weight: int,
+        make: Callable[[], Any],
+        make_aio: Callable[[Any], Any] | None,
+        probe: Callable[[bool], None],
+        patience: float,
+        shutdown: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.config = config
+        self.make = make
+        self.make_aio = make_aio
+        self.probe = probe
+        self.patience = patience
+        self.shutdown = shutdown
+        self.node = Node(name, weight=weight, load=self._load, capacity=self._capacity)
+        self.closed = False
+        #: Old pools that still have something out.
+        self.retired: list[Pools] = []
+        #: What retired pools did, summed up.
+        self.past: dict[str, Any] = {}
+        self.pools = Pools(self, make())
+        self._size = self.pools.main.config
+
+    # -- what happened
+
+    def connect_failed(self, error: BaseException, pools: Pools | None) -> None:
+        """A connect failed, in whatever thread."""
+        if pools is not None and pools is not self.pools:
+            # News of a pool that was replaced: they are known.
+            return
+        if self.node.connect_failed(error, monotonic()):
+            self.out(error)
+
+    def out(self, error: BaseException | None) -> None:
+        """The node has just been put out: replace its pool."""
+        reason = "" if error is None else f": {type(error).__name__}: {error}"
+        logger.warning("node %s is out%s", self.node.name, reason)
+        self.renew()
+
+    def back(self) -> None:
+        """The node is in again."""
+        logger.warning("node %s is in again", self.node.name)
+
+    def renew(self) -> None:
+        """Put an empty pool in the place of the present one, which is closed."""
+        if self.closed:
+            return
+        before, self.pools = self.pools, Pools(self, self.make())
+        self._retire(before)
+        self._end_if_closed()
+
+    def close(self) -> None:
+        """Close everything, for good."""
+        self.closed = True
+        self.pools.end()
+
+    def _end_if_closed(self) -> None:
+        # By another thread, which saw the pools that were.
+        if self.closed:
+            self.pools.end()
+
+    def _retire(self, pools: Pools) -> None:
+        self.retired.append(pools)
+        pools.end()
+        for old in list(self.retired):
+            if not _is_busy(old.numbers()):
+                try:
+                    self.retired.remove(old)
+                except ValueError:
+                    # Another thread's find.
+                    continue
+                add_up(self.past, old.numbers())
+
+    def run_probe(self) -> None:
+        """Ask the server whether it is there; in a helper thread. Raises nothing."""
+        now = monotonic()
+        was_out = self.node.breaker.is_open
+        error: BaseException | None = None
+        try:
+            self.probe(was_out)
+        except Exception as found:
+            error = found
+        took = monotonic() - now
+        logger.debug("node %s: a probe took %.3f s: %s", self.node.name, took, error or "it is there")
+        if self.node.probed(error, monotonic()):
+            if error is None:
+                self.back()
+            else:
+                self.out(error)
+
+    # -- numbers
+
+    def every(self) -> list[Pools]:
+        """The present pools, and old ones that are not empty."""
+        return [self.pools, *(old for old in list(self.retired) if _is_busy(old.numbers()))]
+
+    def _load(self) -> int:
+        numbers = self.pools.main._numbers()
+        load: int = numbers["lent"] + numbers["waiting"]
+        for old in self.retired:
+            load += old.numbers()["lent"]
+        return load
+
+    def _capacity(self) -> float:
+        size = self._size.pool_size
+        return float("inf") if size is None else size + self._size.max_overflow
+
+
+def _is_busy(numbers: dict[str, Any]) -> bool:
+    return bool(numbers["lent"] + numbers["connecting"] + numbers["closing"])
+
+
+#: Numbers that are of the moment, or no counts: a retired pool adds nothing to them.
+_MOMENTARY = frozenset(
+    {"capacity", "pool_size", "lent", "idle", "connecting", "closing", "waiting", "connect_time"}
+)
+_LARGEST = frozenset({"most_waiting", "longest_wait"})
+
+
+def add_up(total: dict[str, Any], numbers: dict[str, Any], *, moment: bool = False) -> None:
+    """Add the counts of a pool to *total*; with *moment* also how many connections it has just now."""
+    for name, value in numbers.items():
+        if name in _MOMENTARY and not moment:
+            continue
+        if name in _LARGEST or name == "connect_time":
+            total[name] = max(total.get(name, 0), value)
+        else:
+            total[name] = total.get(name, 0) + value

@@ -1,0 +1,134 @@
+"""Ending queries that were given up, at the server too: what ``kill_on_cancel=True`` adds to the HTTP connectors.
+
+A server goes on with a query whose client has gone, unless it is told: over HTTP it finds out when it writes the
+answer, which for a long query is at the end. So each request gets a query id, and when its connection is given up
+before the answer was read (a time-out, a cancelled task, an answer left unread, a drain at its deadline), a side
+connection sends ``KILL QUERY`` for it.
+
+That happens in a thread of its own, one for all queries that are given up at about the same time. It is no daemon: a
+program that ends sends its kills first, for which it waits a few seconds at the most.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from poolhouse.connectors.http_options import HttpOptions
+
+logger = logging.getLogger("poolhouse.connector")
+
+__all__ = ["Killer", "with_query_id"]
+
+#: Seconds that the side connection may take for each of its steps.
+PATIENCE = 2.0
+#: Pauses (seconds) before a query that the server does not know is asked for again: it may have been on its way.
+PAUSES = (0.1, 0.2, 0.4)
+
+
+def with_query_id(params: Mapping[str, Any] | None, always: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The parameters of a request, with a query id, and that id. *always*: what goes with every request.
+
+    >>> with_query_id({"query_id": "mine"}, {})
+    ({'query_id': 'mine'}, 'mine')
+    """
+    given = dict(params or {})
+    # An empty one means "not that of the client's own parameters".
+    known = given.get("query_id") or ("" if "query_id" in given else always.get("query_id"))
+    query_id = str(known or uuid.uuid4())
+    given["query_id"] = query_id
+    return given, query_id
+
+
+class Killer:
+    """Kills queries of one server. Safe from any thread; never blocks.
+
+    Args:
+        options: How to connect, and as whom: the user may kill its own queries.
+    """
+
+    def __init__(self, options: HttpOptions) -> None:
+        self._options = replace(
+            options,
+            kill_on_cancel=False,
+            connect_timeout=min(options.connect_timeout, PATIENCE),
+            send_receive_timeout=PATIENCE,
+            # Theirs are for queries: readonly=1, say, would forbid a kill.
+            settings=None,
+        )
+        self._pending: deque[str] = deque()
+        # Who pops it is the thread that kills.
+        self._ticket: deque[None] = deque([None])
+
+    def kill(self, query_id: str) -> None:
+        """Have *query_id* ended at the server."""
+        self._pending.append(query_id)
+        try:
+            self._ticket.pop()
+        except IndexError:
+            # The thread that is at it will find it.
+            return
+        try:
+            threading.Thread(target=self._run, name="poolhouse-kill", daemon=False).start()
+        except RuntimeError:
+            # The interpreter ends, or the system is at its limit.
+            self._ticket.append(None)
+            logger.warning("%s: queries that were given up cannot be killed", self._options.server)
+
+    def _run(self) -> None:
+        while True:
+            batch = self._take()
+            if batch:
+                try:
+                    self._kill(batch)
+                except Exception as error:
+                    text = "%s: %d queries that were given up could not be killed: %s: %s"
+                    logger.warning(text, self._options.server, len(batch), type(error).__name__, error)
+                continue
+            self._ticket.append(None)
+            if not self._pending:
+                return
+            try:
+                # One came between the look and the ticket.
+                self._ticket.pop()
+            except IndexError:
+                return
+
+    def _take(self) -> list[str]:
+        batch = []
+        while self._pending:
+            batch.append(self._pending.popleft())
+        return batch
+
+    def _kill(self, batch: list[str]) -> None:
+        from poolhouse.connectors.clickhouse_connect import HttpConnector
+
+        connector = HttpConnector.of(self._options)
+        client = connector.connect()
+        try:
+            left = batch
+            for pause in (*PAUSES, None):
+                known = self._send(client, left)
+                left = [each for each in left if each not in known]
+                if not left or pause is None:
+                    break
+                time.sleep(pause)
+                left += self._take()
+        finally:
+            connector.abort(client)
+            connector.close(client)
+        if left:
+            logger.debug("%s: had ended by themselves: %s", self._options.server, ", ".join(left))
+
+    def _send(self, client: Any, batch: list[str]) -> str:
+        named = ", ".join("'" + each.replace("\\", "\\\\").replace("'", "\\'") + "'" for each in batch)
+        answer = client.raw_query(f"KILL QUERY WHERE query_id IN ({named}) ASYNC FORMAT TabSeparated")
+        return str(answer.decode(errors="replace"))

@@ -116,6 +116,10 @@ sqlalchemy-turns: build server ## 32 threads on 8 connections: turns of each, wi
 .PHONY: proof
 proof: test-loom test-shuttle ## Check the models of the protocol
 
+.PHONY: mutants-python
+mutants-python: build ## Change each decision of the Python code, see that a test notices; ARGS='--shard 1/2 url.py'
+	PYTHONPATH=python $(PYTHON) -m tools.mutation $(ARGS)
+
 # Linters
 
 .PHONY: lint
@@ -147,7 +151,7 @@ wheels: $(VENV)/stamp server ## Build a wheel for each Python here, and try each
 
 .PHONY: clean
 clean: ## Remove all that was made here, .venv too
-	rm -rf $(VENV) .bench-venv .stamps .wheel-venvs .sqlalchemy-suite dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench-venv .stamps .mutants .wheel-venvs .sqlalchemy-suite dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python -name '*.so' -delete
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 

@@ -1,9 +1,13 @@
-"""The tables of ``docs/guides.md``: every row is run, and so is what ``docs/service.md`` shows."""
+"""The tables of ``docs/guides.md`` and ``docs/which-pool.md``: every row is run.
+
+So is what ``docs/service.md`` shows.
+"""
 
 from __future__ import annotations
 
 import ast
 import asyncio
+import atexit
 import contextlib
 import inspect
 import io
@@ -11,10 +15,14 @@ import json
 import logging
 import re
 import signal
+import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import fastapi
+import flask
 import pytest
 
 import poolhouse
@@ -30,7 +38,8 @@ ONLY_HTTP = {"connect_timeout", "poolhouse.asynch"}
 def rows() -> list[str]:
     """The code of each row: what is to be written here."""
     found = []
-    for match in ROW.finditer((DOCS / "guides.md").read_text()):
+    text = (DOCS / "guides.md").read_text() + (DOCS / "which-pool.md").read_text()
+    for match in ROW.finditer(text):
         cells = match[1].split(" | ")
         last = cells[-1]
         if "`" not in last and not last.startswith("*as it is*"):
@@ -40,8 +49,8 @@ def rows() -> list[str]:
         code = CODE.search(where)
         assert code is not None, match[0]
         found.append(code[1])
-        if last.startswith("*as it is*; or"):
-            found.append(CODE.findall(last)[0])
+        if last.startswith("*as it is*; or") or ", or `" in last:
+            found.append(CODE.findall(last)[-1])
     return found
 
 
@@ -49,8 +58,10 @@ ROWS = rows()
 
 
 def test_every_row_was_read() -> None:
-    assert len(ROWS) >= 60
-    assert sum("create_engine" in row for row in ROWS) >= 15
+    assert len(ROWS) >= 120
+    assert sum("create_engine" in row for row in ROWS) >= 30
+    for each in ("create_pool", "DatabaseManager", "poolclass=StaticPool", "echo=True", "leak_detection=60"):
+        assert any(each in row for row in ROWS), each
 
 
 @pytest.fixture(params=["clickhouse", "modern_clickhouse", "chdb"])
@@ -75,12 +86,19 @@ def names(url: str) -> Iterator[dict[str, Any]]:
     yield {
         **public,
         "poolhouse": poolhouse,
+        "asyncio": asyncio,
+        "atexit": atexit,
+        "datetime": datetime,
+        "fastapi": fastapi,
+        "flask": flask,
         "logging": logging,
+        "threading": threading,
         "jsonify": json.dumps,
         "url": url,
         "engine": engine,
         "pool": poolhouse.DatabasePool(url, pool_size=2),
         "pools": pools,
+        "manager": poolhouse.DatabaseManager(None, url, pool_size=2),
     }
     PoolManager.restore_signal_handlers()
     for number, handler in before.items():
@@ -114,6 +132,7 @@ def test_each_row_works(names: dict[str, Any]) -> None:
     import importlib
 
     importlib.import_module("poolhouse.fastapi")
+    importlib.import_module("poolhouse.flask")
     for code in ROWS:
         if names["url"] == "chdb://" and any(name in code for name in ONLY_HTTP):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -13,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from clickhouse_connect.driver import httputil
+from clickhouse_connect.driver.asyncclient import AsyncClient
+from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import OperationalError
 
 from poolhouse.connectors.clickhouse_connect import HttpConnector
@@ -171,13 +174,37 @@ def open_and_close(http: HttpConnector, count: int) -> None:
         http.close(client)
 
 
+def left_open() -> tuple[int, int, int]:
+    """The driver's table of managers, open files, clients that live."""
+    gc.collect()
+    clients = sum(isinstance(each, (Client, AsyncClient)) for each in gc.get_objects())
+    return len(httputil.all_managers), psutil.Process().num_fds(), clients
+
+
 def test_ch18_nothing_is_left_of_closed_connections(clickhouse: ClickHouse) -> None:
     http = HttpConnector(**options(clickhouse, clickhouse.http_port))
     open_and_close(http, 20)
-    managers, files = len(httputil.all_managers), psutil.Process().num_fds()
-    open_and_close(http, 300)
-    assert len(httputil.all_managers) == managers
-    assert psutil.Process().num_fds() == files
+    before = left_open()
+    open_and_close(http, 1_000)
+    assert left_open() == before
+
+
+async def test_ch18_nothing_is_left_of_closed_async_connections(clickhouse: ClickHouse) -> None:
+    http = AsyncHttpConnector(**options(clickhouse, clickhouse.http_port))
+
+    async def open_and_close_all(count: int) -> None:
+        for _ in range(count):
+            client = await http.connect()
+            await client.query("SELECT 1")
+            http.abort(client)
+            await http.close(client)
+
+    await open_and_close_all(20)
+    await asyncio.sleep(0.1)
+    before = left_open()
+    await open_and_close_all(1_000)
+    await asyncio.sleep(0.1)
+    assert left_open() == before
 
 
 def test_ch18_fork02_a_child_connects_anew_and_leaves_the_parents_sockets_alone(

@@ -10,6 +10,7 @@ inserts must not be compressed by lz4 or zstd.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Hashable, Iterable
 from typing import Any, cast
@@ -47,7 +48,8 @@ class Playback:
         """The recorded answer; raises the recorded error."""
         answer = self._script.answers[self._key(operation)]
         if isinstance(answer, Exception):
-            raise answer
+            # Another one each time: what is raised keeps the frames that it went through, and with them the client.
+            raise copy.copy(answer)
         return answer
 
     def record(self, operation: Operation, result: Any) -> Any:
@@ -78,7 +80,7 @@ class Playback:
             # A connection lost during the driver's last question says nothing about what the server supports.
             self.swallowed = error
         else:
-            self._script.answers[self._key(operation)] = error
+            self._script.answers[self._key(operation)] = copy.copy(error)
 
     def share_settings(self, parsed: dict[str, Any], written: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         """The parsed settings of the first client, for all: nearly two thousand objects on today's servers.

@@ -134,6 +134,32 @@ def test_obs04_numbers_under_load(threads: Bench, short_turns: None) -> None:
     assert_whole(threads, pool)
 
 
+def test_obs04_numbers_under_load_of_tasks(tasks: TaskBench, short_turns: None) -> None:
+    """Read by another thread than that of the loop."""
+    pool = tasks.pool(3, 2)
+    stop = threading.Event()
+
+    async def work() -> None:
+        while not stop.is_set():
+            lease = await pool.get(10)
+            await (pool.invalidate(lease) if lease.number % 5 == 0 else pool.return_connection(lease))
+
+    workers = [tasks.start(work) for _ in range(6)]
+    longest = 0.0
+    for _ in range(10_000):
+        began = time.monotonic()
+        numbers = pool.stats()
+        longest = max(longest, time.monotonic() - began)
+        assert numbers.lent + numbers.idle + numbers.connecting <= 5
+        assert pool.size <= 3
+        assert pool.overflow <= 2
+    stop.set()
+    for worker in workers:
+        worker.result(10)
+    assert longest < 0.5
+    assert_whole(tasks, pool)
+
+
 def test_obs06_the_table_of_holders(bench: Bench) -> None:
     pool = bench.pool(3)
     first = bench.get(pool)
@@ -251,6 +277,7 @@ def test_keeper_closes_what_idles(bench: Bench) -> None:
     eventually(lambda: bench.server.open == 1)
     time.sleep(0.4)
     assert pool.checkedin == 1
+    assert (pool.stats().expired, pool.stats().closes) == (2, 2)
 
 
 def test_keeper_closes_overflow_after_its_linger(bench: Bench) -> None:
@@ -260,6 +287,7 @@ def test_keeper_closes_overflow_after_its_linger(bench: Bench) -> None:
     assert (pool.size, pool.overflow) == (1, 2)
     eventually(lambda: pool.overflow == 0)
     assert bench.server.open == pool.checkedin == 1
+    assert (pool.stats().overflow_closed, pool.stats().closes) == (2, 2)
 
 
 def test_keeper_opens_ahead_of_need(bench: Bench) -> None:

@@ -44,12 +44,17 @@ impl<S: Default, N: Default> Pool<S, N> {
         self.sweep(host, |hand| {
             let slot = self.slot(hand.slot());
             let unused = now.saturating_sub(slot.last_used.get());
-            if self.worn(slot, now) && slot.uses.get() > 0 {
+            let staying = self.capacity.read().staying();
+            if (self.worn(slot, now) && slot.uses.get() > 0) || (staying > least && self.idled_out(slot, now)) {
+                self.counters.expired.add(1);
                 return true;
             }
-            let staying = self.capacity.read().staying();
-            let beyond = u64::from(staying) > self.keep.load(LOAD);
-            staying > least && (self.idled_out(slot, now) || (beyond && linger.is_some_and(|linger| unused >= linger)))
+            let beyond = staying > least && u64::from(staying) > self.keep.load(LOAD);
+            if beyond && linger.is_some_and(|linger| unused >= linger) {
+                self.counters.overflow_closed.add(1);
+                return true;
+            }
+            false
         });
     }
 

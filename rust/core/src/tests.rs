@@ -93,6 +93,29 @@ fn lives_are_spread_over_the_last_fifth() {
     assert_eq!(endless.expiry(7, 0), u64::MAX);
 }
 
+/// LIFE03: asked every second, each of a thousand idle connections made together is closed once, in the last fifth of its life.
+#[test]
+fn life03_connections_made_together_die_one_by_one() {
+    const SECOND: u64 = 1_000_000_000;
+    let settings = Settings { pool_size: 1_000, lifetime: Some(1_000 * SECOND), seed: 7, ..Settings::default() };
+    let pool = Pool::<(), ()>::new(settings);
+    let loans: Vec<_> = (0..1_000).map(|_| connect(&pool, 1, 5)).collect();
+    for loan in loans {
+        pool.release(&Engine(&pool), loan, 0, 5).unwrap();
+    }
+    let mut gone = 0;
+    for second in 1..=1_001 {
+        pool.reap(&Engine(&pool), second * SECOND, 0, None);
+        let stats = pool.stats();
+        assert_eq!(u64::from(stats.idle) + stats.closes, 1_000);
+        assert!(stats.closes >= gone && stats.closes - gone <= 100, "{} in one second", stats.closes - gone);
+        assert!(second > 800 || stats.closes == 0);
+        gone = stats.closes;
+    }
+    assert_eq!((gone, pool.stats().idle, pool.stats().expired), (1_000, 0, 1_000));
+    assert!(pool.try_acquire(0, 0, 1_002 * SECOND).is_none());
+}
+
 /// Idle for less than the bypass: fresh; longer: check; an alarm: check; beyond the idle time: expired; beyond its life: closed at the return.
 #[test]
 fn a_connection_is_vetted_by_its_times() {

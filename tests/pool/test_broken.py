@@ -15,7 +15,10 @@ from tests.support.wait import eventually
 def test_broken01_a_refused_connect(bench: Bench) -> None:
     bench.server.up = False
     pool = bench.pool(1)
-    with within(AT_ONCE), pytest.raises(ConnectFailed, match="cannot connect to fake:1") as caught:
+    with (
+        within(AT_ONCE),
+        pytest.raises(ConnectFailed, match=f"cannot connect to {bench.server.connector().target}") as caught,
+    ):
         bench.get(pool)
     assert isinstance(caught.value.__cause__, Refused)
     assert at_rest(pool)
@@ -77,28 +80,26 @@ def test_retry_connect_for_bridges_a_short_outage(bench: Bench) -> None:
     bench.give(pool, waiter.result(2))
 
 
-def test_broken04_the_server_dies_under_lent_and_idle(threads: Bench) -> None:
-    pool = threads.pool(6, check_bypass=10)
-    leases = [pool.get() for _ in range(6)]
+@pytest.mark.forced(
+    "the HTTP driver opens another socket by itself before it sends: see tests/faults/test_outage.py"
+)
+def test_broken04_the_server_dies_under_lent_and_idle(bench: Bench) -> None:
+    pool = bench.pool(6, check_bypass=10)
+    leases = [bench.get(pool) for _ in range(6)]
     for lease in leases[:3]:
-        pool.return_connection(lease)
-    threads.server.crash()
-    threads.server.up = True
-    errors = 0
+        bench.give(pool, lease)
+    bench.server.crash()
+    bench.server.up = True
     for lease in leases[3:]:
-        try:
-            with lease:
-                lease.query()
-        except Lost:
-            errors += 1
-    assert errors == 3
+        with pytest.raises(Lost):
+            bench.use(lease)
     # One broken connection makes the idle ones suspect: they are looked at before they are lent.
     for _ in range(3):
-        with pool.connection() as connection:
-            connection.query()
-            assert connection.number >= 6
-    assert_whole(threads, pool)
-    assert not any(each.queries for each in threads.server.made[:6])
+        lease = bench.get(pool)
+        assert lease.number >= 6
+        bench.use(lease)
+    assert_whole(bench, pool)
+    assert not any(each.queries for each in bench.server.made[:6])
 
 
 def test_broken05_the_borrower_closed_it_and_the_server_is_down(bench: Bench) -> None:
@@ -114,22 +115,23 @@ def test_broken05_the_borrower_closed_it_and_the_server_is_down(bench: Bench) ->
     assert_whole(bench, pool)
 
 
-def test_broken07_after_one_failure_the_others_are_looked_at(threads: Bench) -> None:
-    pool = threads.pool(5, check_bypass=10)
-    leases = [pool.get() for _ in range(5)]
-    for lease in leases:
-        pool.return_connection(lease)
-    for each in threads.server.made:
+@pytest.mark.forced(
+    "the HTTP driver opens another socket by itself before it sends: see tests/faults/test_outage.py"
+)
+def test_broken07_after_one_failure_the_others_are_looked_at(bench: Bench) -> None:
+    pool = bench.pool(5, check_bypass=10)
+    for lease in [bench.get(pool) for _ in range(5)]:
+        bench.give(pool, lease)
+    for each in bench.server.made:
         each.alive = False
     errors = 0
     for _ in range(5):
         try:
-            with pool.connection() as connection:
-                connection.query()
+            bench.use(bench.get(pool))
         except Lost:
             errors += 1
     assert errors == 1
-    assert_whole(threads, pool)
+    assert_whole(bench, pool)
 
 
 @pytest.mark.parametrize("how", ["raises", "dirt"])

@@ -12,12 +12,12 @@ import pytest
 
 from poolhouse import AsyncConnectionPool, ConnectFailed, PoolTimeout
 from tests.support.bench import at_rest
-from tests.support.fakes import AsyncFakeConnector, FakeConnection, FakeServer
+from tests.support.fakes import FakeConnection, FakeServer
 
 
 def _pool(server: FakeServer, pool_size: int = 1, **options: Any) -> AsyncConnectionPool[FakeConnection]:
     options = {"max_overflow": 0, **options}
-    return AsyncConnectionPool(AsyncFakeConnector(server), pool_size=pool_size, **options)
+    return AsyncConnectionPool(server.async_connector(), pool_size=pool_size, **options)
 
 
 async def _until(probe: Callable[[], object], timeout: float = 5.0) -> None:
@@ -37,8 +37,8 @@ async def _whole(pool: AsyncConnectionPool[FakeConnection]) -> None:
     await pool.close_all()
 
 
-async def test_cancel01_in_the_queue() -> None:
-    pool = _pool(FakeServer())
+async def test_cancel01_in_the_queue(backend: FakeServer) -> None:
+    pool = _pool(backend)
     lease = await pool.get()
     first = asyncio.create_task(pool.get(10))
     second = asyncio.create_task(pool.get(10))
@@ -53,9 +53,9 @@ async def test_cancel01_in_the_queue() -> None:
     await _whole(pool)
 
 
-async def test_cancel02_between_grant_and_wake_up() -> None:
+async def test_cancel02_between_grant_and_wake_up(backend: FakeServer) -> None:
     """I5: the task is cancelled in the turn of the loop in which the connection was granted to it."""
-    pool = _pool(FakeServer())
+    pool = _pool(backend)
     for _ in range(200):
         lease = await pool.get()
         first = asyncio.create_task(pool.get(10))
@@ -72,8 +72,8 @@ async def test_cancel02_between_grant_and_wake_up() -> None:
     await _whole(pool)
 
 
-async def test_cancel03_during_a_connect() -> None:
-    server = FakeServer()
+async def test_cancel03_during_a_connect(backend: FakeServer) -> None:
+    server = backend
     server.connect_time = 0.3
     pool = _pool(server)
     task = asyncio.create_task(pool.get())
@@ -89,9 +89,9 @@ async def test_cancel03_during_a_connect() -> None:
     await _whole(pool)
 
 
-async def test_cancel03_in_the_caller() -> None:
+async def test_cancel03_in_the_caller(backend: FakeServer) -> None:
     """With ``create_in="caller"`` the connect is the borrower's, and ends with it."""
-    server = FakeServer()
+    server = backend
     server.connect_time = 0.3
     pool = _pool(server, create_in="caller")
     task = asyncio.create_task(pool.get())
@@ -104,8 +104,8 @@ async def test_cancel03_in_the_caller() -> None:
 
 
 @pytest.mark.parametrize("recycle", [False, True])
-async def test_cancel04_during_a_ping_and_a_replacement(recycle: bool) -> None:
-    server = FakeServer()
+async def test_cancel04_during_a_ping_and_a_replacement(backend: FakeServer, recycle: bool) -> None:
+    server = backend
     options = {"pool_recycle": 0.01} if recycle else {"pool_pre_ping": True, "check_bypass": 0}
     pool = _pool(server, **options)
     await pool.return_connection(await pool.get())
@@ -126,9 +126,9 @@ async def test_cancel04_during_a_ping_and_a_replacement(recycle: bool) -> None:
     await _whole(pool)
 
 
-async def test_cancel05_while_the_block_ends() -> None:
+async def test_cancel05_while_the_block_ends(backend: FakeServer) -> None:
     """Leaving the block has no await in it, so a slow reset or close cannot be cut by a cancel, nor swallow it."""
-    server = FakeServer()
+    server = backend
     server.aborts = False
     server.close_time = 0.2
     pool = _pool(server)
@@ -151,8 +151,8 @@ async def test_cancel05_while_the_block_ends() -> None:
     await _whole(pool)
 
 
-async def test_cancel06_with_a_request_in_flight() -> None:
-    server = FakeServer()
+async def test_cancel06_with_a_request_in_flight(backend: FakeServer) -> None:
+    server = backend
     pool = _pool(server)
 
     async def use() -> None:
@@ -174,9 +174,9 @@ async def test_cancel06_with_a_request_in_flight() -> None:
     await _whole(pool)
 
 
-async def test_cancel08_a_storm_of_cancels() -> None:
+async def test_cancel08_a_storm_of_cancels(backend: FakeServer) -> None:
     """1,200 users, cancelled at random moments of acquire, use and return."""
-    server = FakeServer()
+    server = backend
     server.connect_time = 0.001
     pool = _pool(server, 4)
     random.seed(8)
@@ -200,9 +200,9 @@ async def test_cancel08_a_storm_of_cancels() -> None:
     await _whole(pool)
 
 
-async def test_cancel09_the_users_own_wait_for() -> None:
+async def test_cancel09_the_users_own_wait_for(backend: FakeServer) -> None:
     """1,000 rounds of ``asyncio.wait_for`` around a get, with a return that races it."""
-    pool = _pool(FakeServer())
+    pool = _pool(backend)
     outcomes = {"lease": 0, "timeout": 0}
     for number in range(1_000):
         lease = await pool.get()
@@ -225,9 +225,9 @@ async def test_cancel09_the_users_own_wait_for() -> None:
     await _whole(pool)
 
 
-async def test_cancel_before_the_first_step() -> None:
+async def test_cancel_before_the_first_step(backend: FakeServer) -> None:
     """A task that is cancelled before it ran: ``pool.get()`` had borrowed already, and gives back."""
-    pool = _pool(FakeServer())
+    pool = _pool(backend)
     await pool.return_connection(await pool.get())
     with pytest.warns(ResourceWarning, match="never given back"):  # noqa: PT031  # the warning comes at the end
         task = asyncio.create_task(pool.get())
@@ -240,9 +240,9 @@ async def test_cancel_before_the_first_step() -> None:
     await _whole(pool)
 
 
-async def test_get_is_a_coroutine_for_all_of_asyncio() -> None:
+async def test_get_is_a_coroutine_for_all_of_asyncio(backend: FakeServer) -> None:
     """Lent at once or after a wait, ``get()`` may be awaited, gathered, shielded, timed and made a task."""
-    pool = _pool(FakeServer(), 4)
+    pool = _pool(backend, 4)
     for _ in range(2):
         leases = [
             await pool.get(),
@@ -257,9 +257,9 @@ async def test_get_is_a_coroutine_for_all_of_asyncio() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-async def test_cancel14_15_hooks_that_raise(error: type[BaseException]) -> None:
+async def test_cancel14_15_hooks_that_raise(backend: FakeServer, error: type[BaseException]) -> None:
     """The error of each hook in turn; nobody waits in vain afterwards."""
-    server = FakeServer()
+    server = backend
     pool = _pool(server, check_bypass=0)
 
     def fail(*_: object) -> bool:
@@ -267,7 +267,7 @@ async def test_cancel14_15_hooks_that_raise(error: type[BaseException]) -> None:
 
     async def use() -> None:
         async with pool.connection(1) as connection:
-            connection.query()
+            await connection.aquery()
 
     await use()
     server.on_reset = fail

@@ -29,7 +29,7 @@ def test_close01_waiters_holders_idle(bench: Bench) -> None:
     for waiter in waiters:
         with pytest.raises(PoolClosed, match="is closed"):
             waiter.result(AT_ONCE)
-    assert held.query("goes on") == "goes on"
+    assert bench.ask(held, "goes on") == "goes on"
     bench.give(pool, held)
     bench.give(pool, other)
     eventually(lambda: bench.server.open == 0)
@@ -107,6 +107,27 @@ def test_close05_from_eight_threads_under_load(threads: Bench) -> None:
         for worker in workers:
             worker.result(5)
     eventually(lambda: threads.server.open == 0 and at_rest(pool))
+
+
+async def test_close05_from_eight_tasks_under_load(backend: FakeServer) -> None:
+    pool = AsyncConnectionPool(backend.async_connector(), pool_size=4, max_overflow=2)
+
+    async def work() -> None:
+        while True:
+            try:
+                async with pool.connection(1):
+                    await asyncio.sleep(0.0005)
+            except PoolClosed:
+                return
+
+    workers = [asyncio.create_task(work()) for _ in range(12)]
+    await asyncio.sleep(0.2)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(pool.close_all() for _ in range(8)))
+        await pool.close_all()
+        await asyncio.gather(*workers)
+    assert at_rest(pool)
+    assert backend.open == 0
 
 
 def test_close08_suspend_and_resume(bench: Bench) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from poolhouse import AsyncConnectionPool, PoolError, PoolTimeout
 from tests.support.bench import Bench, assert_whole, at_rest
-from tests.support.fakes import AsyncFakeConnector, FakeServer
+from tests.support.fakes import FakeServer
 
 # Python 3.12 and later warn of a fork while other threads run; that is what is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -43,6 +43,7 @@ def test_fork01_03_the_child_starts_empty(threads: Bench, create_in: str) -> Non
     pool = threads.pool(2, create_in=create_in, min_idle=1)
     held, other = pool.get(), pool.get()
     inherited = list(threads.server.made)
+    sent = [threads.server.sent_on(each) for each in inherited]
 
     def child() -> None:
         threads.server.forget()
@@ -62,6 +63,8 @@ def test_fork01_03_the_child_starts_empty(threads: Bench, create_in: str) -> Non
         assert not any(each.queries or each.ended for each in inherited)
 
     _in_child(child)
+    # Not a byte of the child's went that way.
+    assert [threads.server.sent_on(each) for each in inherited] == sent
     assert held.query("parent") == "parent"
     pool.return_connection(held)
     pool.return_connection(other)
@@ -137,23 +140,29 @@ def test_fork_of_a_fork(threads: Bench) -> None:
     pool.return_connection(held)
 
 
-def test_fork01_with_tasks() -> None:
-    """A loop that runs in the parent, with a borrower and a waiter; the child runs a loop of its own."""
-    server = FakeServer()
+def test_fork01_02_03_with_tasks(backend: FakeServer) -> None:
+    """A loop that runs in the parent, with a borrower and a waiter; the child runs a loop of its own, and ends."""
+    server = backend
 
     async def main() -> None:
-        pool = AsyncConnectionPool(AsyncFakeConnector(server), pool_size=1, max_overflow=0)
+        pool = AsyncConnectionPool(server.async_connector(), pool_size=1, max_overflow=0)
         lease = await pool.get()
         waiter = asyncio.create_task(pool.get(20))
         await asyncio.sleep(0.01)
+        sent = server.sent_on(server.made[0])
 
         def child() -> None:
+            server.forget()
+
             async def use() -> None:
                 own = await pool.get(1)
                 with pytest.raises(PoolTimeout):
                     await pool.get(0)
                 with pytest.raises(PoolError, match="before the process forked"):
                     await pool.return_connection(lease)
+                with pytest.raises(PoolError, match="before the process forked"):
+                    await lease.aquery()
+                assert await own.aquery("mine") == "mine"
                 await pool.return_connection(own)
                 await pool.close_all()
 
@@ -171,9 +180,12 @@ def test_fork01_with_tasks() -> None:
             thread.start()
             thread.join()
             assert not failed
-            assert not server.made[0].ended
+            gc.collect()
 
         _in_child(child)
+        assert not server.made[0].ended
+        assert server.sent_on(server.made[0]) == sent
+        assert await lease.aquery("parent") == "parent"
         await pool.return_connection(lease)
         await pool.return_connection(await waiter)
         await pool.close_all()

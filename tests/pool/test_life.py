@@ -30,7 +30,7 @@ def test_life02_in_use_beyond_its_age(bench: Bench) -> None:
     pool = bench.pool(1, pool_recycle=0.2)
     lease = bench.get(pool)
     time.sleep(0.3)
-    assert lease.query("held") == "held"
+    assert bench.ask(lease, "held") == "held"
     bench.give(pool, lease)
     eventually(lambda: bench.server.open == 0)
     until = time.monotonic() + 0.5
@@ -78,7 +78,7 @@ def test_life05_life10_a_replacement_that_is_refused(bench: Bench, expired: bool
     assert at_rest(pool)
     bench.server.up = True
     lease = bench.get(pool)
-    assert lease.query(1) == 1
+    assert bench.ask(lease, 1) == 1
     bench.give(pool, lease)
     assert bench.server.open == 1
 
@@ -128,7 +128,7 @@ def test_life08_found_dead_and_replaced_unseen(bench: Bench) -> None:
     bench.server.made[0].alive = False
     time.sleep(0.1)
     lease = bench.get(pool)
-    assert lease.query("first") == "first"
+    assert bench.ask(lease, "first") == "first"
     bench.give(pool, lease)
     assert pool.stats().found_dead == 1
     assert_whole(bench, pool)
@@ -174,7 +174,7 @@ def test_life12_a_ping_that_fails(bench: Bench) -> None:
         connection.alive = False
     eventually(lambda: pool.stats().discarded >= 1)
     lease = bench.get(pool)
-    assert lease.query("works") == "works"
+    assert bench.ask(lease, "works") == "works"
     bench.give(pool, lease)
     assert_whole(bench, pool)
 
@@ -213,7 +213,7 @@ def test_life13_rolling_replacement(bench: Bench) -> None:
     pool.evict_all()
     eventually(lambda: bench.server.open == 2)
     for lease in leases[2:]:
-        assert lease.query(1) == 1
+        assert bench.ask(lease, 1) == 1
         bench.give(pool, lease)
     eventually(lambda: bench.server.open == 0)
     assert_whole(bench, pool)
@@ -225,7 +225,7 @@ def test_the_servers_idle_limit_is_learnt(bench: Bench) -> None:
     bench.server.keep_alive = 0.3
     pool = bench.pool(1, check_bypass=0.05)
     lease = bench.get(pool)
-    lease.query()
+    bench.ask(lease)
     bench.give(pool, lease)
     # Learnt at the first look, and in time for this connection itself.
     time.sleep(0.4)
@@ -248,6 +248,6 @@ def test_an_idle_limit_of_nothing_does_not_connect_for_ever(bench: Bench) -> Non
     pool = bench.pool(1, check_bypass=0)
     for _ in range(5):
         lease = bench.get(pool, 2)
-        lease.query()
+        bench.ask(lease)
         bench.give(pool, lease)
     assert bench.server.attempts <= 20

@@ -39,7 +39,7 @@ def test_return02_returned_twice(bench: Bench) -> None:
     other = bench.get(pool)
     with pytest.raises(ConnectionReturnedError):
         bench.give(pool, lease)
-    assert other.query("b") == "b"
+    assert bench.ask(other, "b") == "b"
     assert pool.checkedout == 1
     bench.give(pool, other)
     assert_whole(bench, pool)
@@ -69,7 +69,7 @@ def test_return03_use_after_return(bench: Bench) -> None:
     assert lease.number == 0
     bench.give(pool, lease)
     for use in (
-        lambda: lease.query(1),
+        lambda: bench.ask(lease, 1),
         lambda: lease.number,
         lambda: lease.client,
         lambda: setattr(lease, "number", 1),
@@ -112,7 +112,7 @@ def test_return05_a_lease_of_another_pool(bench: Bench) -> None:
             with pytest.raises(PoolError):
                 bench.call(call, foreign)
     assert (first.checkedout, second.checkedout) == (1, 0)
-    assert lease.query("works") == "works"
+    assert bench.ask(lease, "works") == "works"
     bench.give(first, lease)
     assert_whole(bench, first)
 
@@ -147,16 +147,16 @@ def test_return07_dropped_in_a_cycle_and_collected_elsewhere(threads: Bench) -> 
     assert_whole(threads, pool)
 
 
-def test_return08_dropped_with_a_request_unfinished(threads: Bench) -> None:
-    pool = threads.pool(1)
-    threads.server.on_reset = lambda connection: connection.users == 0
-    lease = pool.get()
+def test_return08_dropped_with_a_request_unfinished(bench: Bench) -> None:
+    pool = bench.pool(1)
+    bench.server.on_reset = lambda connection: connection.users == 0
+    lease = bench.get(pool)
     lease._begin()
     with pytest.warns(ResourceWarning):  # noqa: PT031  # the warning comes with the collection
         del lease
         gc.collect()
-    eventually(lambda: threads.server.open == 0)
-    assert_whole(threads, pool)
+    eventually(lambda: bench.server.open == 0)
+    assert_whole(bench, pool)
 
 
 async def test_return09_an_abandoned_async_generator() -> None:
@@ -208,7 +208,7 @@ def test_return10_addresses_that_are_used_again(bench: Bench) -> None:
         first, second = bench.get(pool), bench.get(pool)
         bench.discard(pool, first)
         del first
-        assert second.query(1) == 1
+        assert bench.ask(second, 1) == 1
         bench.give(pool, second)
         bench.server.made[:] = [each for each in bench.server.made if not each.ended]
     assert_whole(bench, pool)

@@ -17,7 +17,6 @@ from poolhouse import (
     StaticPool,
 )
 from tests.support.bench import AT_ONCE, Bench, TaskBench, assert_whole, within
-from tests.support.fakes import AsyncFakeConnector, FakeConnector
 from tests.support.wait import eventually
 
 
@@ -165,7 +164,7 @@ def test_size10_a_return_beats_a_create_in_flight(bench: Bench) -> None:
 
 
 def test_size12_null_pool_opens_for_each_use(threads: Bench) -> None:
-    pool = NullPool(FakeConnector(threads.server))
+    pool = NullPool(threads.server.connector())
     first, second = pool.get(), pool.get()
     assert threads.server.connects == 2
     pool.return_connection(first)
@@ -176,7 +175,7 @@ def test_size12_null_pool_opens_for_each_use(threads: Bench) -> None:
 
 
 def test_size12_static_pool_has_one_connection(threads: Bench) -> None:
-    pool = StaticPool(FakeConnector(threads.server))
+    pool = StaticPool(threads.server.connector())
     first = pool.get()
     second = threads.waiting(pool, 10)
     pool.return_connection(first)
@@ -186,13 +185,13 @@ def test_size12_static_pool_has_one_connection(threads: Bench) -> None:
 
 
 def test_size12_null_and_static_pool_for_tasks(tasks: TaskBench) -> None:
-    null = AsyncNullPool(AsyncFakeConnector(tasks.server))
+    null = AsyncNullPool(tasks.server.async_connector())
     first, second = tasks.get(null), tasks.get(null)
     assert tasks.server.connects == 2
     tasks.give(null, first)
     tasks.give(null, second)
     assert tasks.server.open == 0
-    static = AsyncStaticPool(AsyncFakeConnector(tasks.server))
+    static = AsyncStaticPool(tasks.server.async_connector())
     lease = tasks.get(static)
     waiter = tasks.waiting(static, 10)
     tasks.give(static, lease)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from poolhouse import AsyncConnectionPool, ConnectionPool, PoolTimeout
-from tests.support.fakes import AsyncFakeConnector, FakeConnector, FakeServer
+from tests.support.fakes import FakeServer
 from tests.support.wait import eventually
 
 #: "At once", in seconds.
@@ -28,8 +28,9 @@ class Bench:
 
     kind = "threads"
 
-    def __init__(self) -> None:
-        self.server = FakeServer()
+    def __init__(self, server: FakeServer | None = None) -> None:
+        #: A fake one, or a real one with its face.
+        self.server = FakeServer() if server is None else server
         self.pools: list[Any] = []
 
     def pool(self, pool_size: int = 5, max_overflow: int = 0, connector: Any = None, **options: Any) -> Any:
@@ -39,7 +40,7 @@ class Bench:
         return made
 
     def _make(self, connector: Any, **options: Any) -> Any:
-        return ConnectionPool(connector or FakeConnector(self.server), **options)
+        return ConnectionPool(connector or self.server.connector(), **options)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call where the pool is used, and wait for what it returns, if that can be waited for."""
@@ -63,6 +64,15 @@ class Bench:
 
     def give(self, pool: Any, lease: Any) -> None:
         self.call(pool.return_connection, lease)
+
+    def ask(self, lease: Any, answer: object = None) -> Any:
+        """A query on *lease*; returns *answer*."""
+        return self.call(lease.query, answer)
+
+    def use(self, lease: Any) -> None:
+        """A query on *lease* inside its block, which gives it back."""
+        with lease:
+            lease.query()
 
     def discard(self, pool: Any, lease: Any) -> None:
         self.call(pool.invalidate, lease)
@@ -102,6 +112,7 @@ class Bench:
         self.server.answers.set()
         for pool in self.pools:
             self.close(pool)
+        self.server.close()
 
 
 class TaskBench(Bench):
@@ -109,14 +120,14 @@ class TaskBench(Bench):
 
     kind = "tasks"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, server: FakeServer | None = None) -> None:
+        super().__init__(server)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
 
     def _make(self, connector: Any, **options: Any) -> Any:
-        return AsyncConnectionPool(connector or AsyncFakeConnector(self.server), **options)
+        return AsyncConnectionPool(connector or self.server.async_connector(), **options)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return self.start(function, *arguments).result(60)
@@ -138,6 +149,16 @@ class TaskBench(Bench):
                 waits.append(time.monotonic() - began)
                 await connection.aquery(seconds=seconds)
         return waits
+
+    def ask(self, lease: Any, answer: object = None) -> Any:
+        return self.call(lease.aquery, answer)
+
+    def use(self, lease: Any) -> None:
+        async def use() -> None:
+            async with lease:
+                await lease.aquery()
+
+        self.do(use())
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the loop."""

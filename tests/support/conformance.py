@@ -30,6 +30,8 @@ _RUST_TEST = re.compile(r"((?:^ *///.*\n)*)(?:^ *(?:#\[.*\]|//.*)\n)*^ *(?:pub )
 
 #: Fixtures that run a test once on each side.
 _ON_BOTH = frozenset({"bench"})
+#: Fixtures of tests/pool, which run what names an id on a real server too, unless it is marked as forced.
+_BENCHES = frozenset({"bench", "threads", "tasks", "backend"})
 #: Fixtures of a real server.
 _SERVERS = frozenset(
     {"clickhouse", "modern_clickhouse", "server", "fresh_clickhouse", "fresh_modern", "fresh_server"}
@@ -178,6 +180,8 @@ def python_tests() -> Iterator[Shown]:
                 fixtures = {each.arg for each in [*function.args.args, *function.args.kwonlyargs]}
                 sides = frozenset(_sides(function, fixtures, text))
                 real = bool(fixtures & _SERVERS) or "chdb://" in text or "chdb" in path.stem
+                if fixtures & _BENCHES:
+                    real |= not any("mark.forced" in ast.unparse(each) for each in function.decorator_list)
                 yield Shown(node, tuple(dict.fromkeys(ids)), sides, real)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from poolhouse import AsyncConnector, Connector
@@ -46,6 +48,7 @@ class FakeServer:
         self.most_open = 0
         self._lock = threading.Lock()
         self._numbers = itertools.count()
+        _servers.add(self)
 
     @property
     def open(self) -> int:
@@ -70,11 +73,38 @@ class FakeServer:
         self.made.clear()
         self.most_open = 0
 
+    def connector(self) -> FakeConnector:
+        """What connects threads."""
+        return FakeConnector(self)
+
+    def async_connector(self) -> AsyncFakeConnector:
+        """What connects tasks."""
+        return AsyncFakeConnector(self)
+
+    def close(self) -> None:
+        """Nothing to do at the end."""
+
+    def sent_on(self, connection: FakeConnection) -> int:
+        """What reached the server on *connection*, by whomever: queries here, bytes on a real one."""
+        return connection.queries
+
     def crash(self) -> None:
         """Stop, and cut everything."""
         self.up = False
         for each in list(self.made):
             each.alive = False
+
+
+_servers: weakref.WeakSet[FakeServer] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # Ours is no lock that is under test: another thread may have held it.
+    for server in list(_servers):
+        server._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class FakeConnection:

@@ -77,14 +77,15 @@ def test_reports_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "sides", "real"),
     [
-        ("def test_size01(bench): ...", {"threads", "tasks"}, False),
+        ("def test_size01(bench): ...", {"threads", "tasks"}, True),
+        ("@pytest.mark.forced('why')\ndef test_size01(bench): ...", {"threads", "tasks"}, False),
         ("async def test_size01(clickhouse): ...", {"tasks"}, True),
         ("def test_size01():\n    with create_engine('chdb://'): ...", {"threads"}, True),
         ("def test_size01():\n    asyncio.run(work())", {"tasks"}, False),
         (
             "def work():\n    asyncio.run(main())\n\ndef test_size01(threads):\n    work()",
             {"threads", "tasks"},
-            False,
+            True,
         ),
     ],
 )

@@ -68,12 +68,13 @@ test: test-rust test-loom test-shuttle test-python ## Do all set-up and run ever
 test-rust: ## Run the tests of the core
 	$(CARGO) test --package poolhouse-core --release --target-dir target/test $(ARGS)
 
-# All three explore many states: optimised, with overflow checks and assertions, but without the link-time optimisation that the
+# They explore many states: optimised, with overflow checks and assertions, but without the link-time optimisation that the
 # module is built with.
-test-rust test-loom test-shuttle: export CARGO_PROFILE_RELEASE_LTO = off
-test-rust test-loom test-shuttle: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
-test-rust test-loom test-shuttle: export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
-test-rust test-loom test-shuttle: export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS = true
+CHECKERS := test-rust test-loom test-shuttle proof-loom proof-shuttle proof-model planted
+$(CHECKERS): export CARGO_PROFILE_RELEASE_LTO = off
+$(CHECKERS): export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+$(CHECKERS): export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
+$(CHECKERS): export CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS = true
 
 .PHONY: test-loom
 test-loom: export RUSTFLAGS = --cfg loom
@@ -113,8 +114,35 @@ sqlalchemy-suite: build ## Run SQLAlchemy's own tests of its pools on ours
 sqlalchemy-turns: build server ## 32 threads on 8 connections: turns of each, with SQLAlchemy's pool beside ours
 	$(PYTHON) -m pytest -m slow tests/integrations/test_sqlalchemy_turns.py $(ARGS)
 
+# Proofs: what takes too long for each change. docs/reliability.md says what came out.
+
+# The steps of `make proof`, in this order. Each prints how much it did, and fails when something was found.
+PROOFS := proof-loom proof-shuttle proof-model planted
+
 .PHONY: proof
-proof: test-loom test-shuttle ## Check the models of the protocol
+proof: ## Run every proof, one after the other (an hour or two)
+	@for step in $(PROOFS); do \
+	  printf '\n=== %s\n' $$step; date '+%T'; $(MAKE) --no-print-directory $$step || { printf '=== FAILED: %s\n' $$step; exit 1; }; \
+	done; printf '\n=== proved: %s\n' '$(PROOFS)'
+
+.PHONY: proof-loom
+proof-loom: export POOLHOUSE_DEEP ?= 1
+proof-loom: ## Loom without a bound where that ends, else a preemption deeper than in test-loom
+	$(MAKE) --no-print-directory test-loom ARGS='$(ARGS) -- --nocapture'
+
+.PHONY: proof-shuttle
+proof-shuttle: export POOLHOUSE_SCHEDULES ?= 5000000
+proof-shuttle: ## Shuttle with POOLHOUSE_SCHEDULES schedules, five million unless told
+	$(MAKE) --no-print-directory test-shuttle ARGS='$(ARGS) -- --nocapture'
+
+.PHONY: proof-model
+proof-model: export POOLHOUSE_CASES ?= 1000000
+proof-model: ## The sequential model with POOLHOUSE_CASES runs, a million unless told
+	$(MAKE) --no-print-directory test-rust ARGS='--test model $(ARGS) -- --nocapture'
+
+.PHONY: planted
+planted: ## Break the protocol on purpose, step by step: each fault must be caught
+	$$(tools/find-python.sh) tools/planted.py $(ARGS)
 
 .PHONY: mutants-python
 mutants-python: build ## Change each decision of the Python code, see that a test notices; ARGS='--shard 1/2 url.py'
@@ -151,7 +179,7 @@ wheels: $(VENV)/stamp server ## Build a wheel for each Python here, and try each
 
 .PHONY: clean
 clean: ## Remove all that was made here, .venv too
-	rm -rf $(VENV) .bench-venv .stamps .mutants .wheel-venvs .sqlalchemy-suite dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench-venv .stamps .mutants .tools .wheel-venvs .sqlalchemy-suite dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python -name '*.so' -delete
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 

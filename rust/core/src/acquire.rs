@@ -18,6 +18,7 @@
 //! ```
 
 use crate::gate::{CLOSED, SUSPENDED};
+use crate::planted::{planted, Fault};
 use crate::pool::{Host, Pool};
 use crate::settle::eligible;
 use crate::slot::{Group, Hand, Loan, State};
@@ -107,6 +108,10 @@ impl<S: Default, N: Default> Pool<S, N> {
         // While it is in here the borrower itself carries its group: a number whose last connection goes meanwhile is not free yet.
         if self.gate.read().has(CLOSED) || !self.groups.enter(wish.group) {
             return Acquired::Closed;
+        }
+        if planted(Fault::BorrowerUncounted) && wish.group != 0 {
+            self.release_group(host, wish.group);
+            return self.claim_or_wait(host, wish);
         }
         let acquired = self.claim_or_wait(host, wish);
         if wish.group != 0 {
@@ -237,8 +242,13 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     /// Rule W, and a look at what closed meanwhile: close scanned the table perhaps before the WAIT was there.
     fn first_look(&self, host: &impl Host, ticket: Ticket, wish: Wish) -> Polled {
-        fence();
-        if self.closed_to(ticket.group) {
+        if !planted(Fault::EnqueueUnfenced) {
+            fence();
+        }
+        if planted(Fault::EnqueueBlind) {
+            return Polled::Asleep;
+        }
+        if !planted(Fault::EnqueueTrustsGate) && self.closed_to(ticket.group) {
             // Whatever it takes: a nudge that comes at this moment changes the word, and nobody else will end this wait.
             return match self.step_out(host, ticket) {
                 None => Polled::Closed,
@@ -265,6 +275,9 @@ impl<S: Default, N: Default> Pool<S, N> {
             // waiter would sleep with no create under way and no right to another.
             return self.obey(host, ticket, node.word(), wish.now);
         }
+        if planted(Fault::RearmBlind) {
+            return Polled::Asleep;
+        }
         self.first_look(host, ticket, wish)
     }
 
@@ -276,7 +289,9 @@ impl<S: Default, N: Default> Pool<S, N> {
             if !word.waits() {
                 return self.obey(host, ticket, word, now);
             }
+            let due = due && !planted(Fault::HeldForEver);
             let calm = if due { word.calm().unheld() } else { word.calm() };
+            let calm = if planted(Fault::ScanThenClear) { word } else { calm };
             // Clear the nudge first, then look: what comes later finds the waiter un-nudged.
             if calm == word || node.cas(word, calm) {
                 fence();
@@ -297,8 +312,11 @@ impl<S: Default, N: Default> Pool<S, N> {
                 None
             };
             let Some(hand) = hand else {
-                if owes {
+                if owes && !planted(Fault::FinderKeepsNudge) {
                     self.baton(host);
+                }
+                if planted(Fault::ScanThenClear) {
+                    node.cas(word, word.calm());
                 }
                 let word = node.word();
                 return if word.waits() { Polled::Asleep } else { self.obey(host, ticket, word, now) };
@@ -315,12 +333,14 @@ impl<S: Default, N: Default> Pool<S, N> {
                     break Some(word);
                 }
                 if node.cas(word, mine) {
-                    owes |= word.nudged();
+                    owes |= word.nudged() && !planted(Fault::TakerKeepsNudge);
                     break None;
                 }
             };
             if let Some(word) = verdict {
-                self.hand_over(host, hand, now, false);
+                if !planted(Fault::LoserDrops) {
+                    self.hand_over(host, hand, now, false);
+                }
                 if owes {
                     self.baton(host);
                 }
@@ -345,7 +365,7 @@ impl<S: Default, N: Default> Pool<S, N> {
         let node = self.table.node(ticket.node);
         let hand = Hand(word.ticket() as u32);
         match word.kind() {
-            Verdict::Granted | Verdict::Create if self.gate.read().has(CLOSED) => {
+            Verdict::Granted | Verdict::Create if self.gate.read().has(CLOSED) && !planted(Fault::LentAfterClose) => {
                 self.free(host, ticket);
                 self.hand_over(host, hand, now, false);
                 Polled::Closed
@@ -382,7 +402,7 @@ impl<S: Default, N: Default> Pool<S, N> {
     fn hand_back(&self, host: &impl Host, ticket: Ticket, word: NodeWord, now: u64) {
         let granted = matches!(word.kind(), Verdict::Granted | Verdict::Create);
         self.free(host, ticket);
-        if granted {
+        if granted && !planted(Fault::CancelDropsGrant) {
             self.hand_over(host, Hand(word.ticket() as u32), now, false);
         }
     }
@@ -423,9 +443,12 @@ impl<S: Default, N: Default> Pool<S, N> {
             if !matches!(word.kind(), Verdict::Wait | Verdict::Owned) {
                 return Some(word);
             }
-            if node.cas(word, NodeWord::owned(ticket.number)) {
+            if planted(Fault::LeaveByStore) {
+                node.put(NodeWord::owned(ticket.number));
+            }
+            if planted(Fault::LeaveByStore) || node.cas(word, NodeWord::owned(ticket.number)) {
                 self.free(host, ticket);
-                if word.waits() && word.nudged() {
+                if word.waits() && word.nudged() && !planted(Fault::LeaverKeepsNudge) {
                     self.baton(host);
                 }
                 return None;

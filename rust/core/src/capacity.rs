@@ -4,6 +4,7 @@
 //! `[20:0]` capacity, `[41:21]` size, `[62:42]` closing. *Size* counts connecting + open + closing; *closing* is the part of it that is
 //! on its way out, so `size - closing` is what stays. The hot path only reads it.
 
+use crate::planted::{ordered, planted, Fault};
 use crate::sync::{AtomicU64, FAILED, LOAD, RMW};
 
 /// The largest capacity there can be; "unlimited" means this many.
@@ -60,12 +61,15 @@ impl Capacity {
 
     /// Take one place, where one is free.
     pub(crate) fn take(&self) -> bool {
+        if planted(Fault::PlaceByStore) {
+            return self.read().free() > 0 && self.0.fetch_add(SIZE, RMW) > 0;
+        }
         self.update(|places| (places.size() < places.capacity()).then_some(places.0 + SIZE)).is_some()
     }
 
     /// Give a place back. Only after the slot is FREE: whoever takes the place must find a free slot at once.
     pub(crate) fn give(&self) {
-        self.0.fetch_sub(SIZE, RMW);
+        self.0.fetch_sub(SIZE, ordered(Fault::PlaceRelaxed, RMW));
     }
 
     /// Count one connection as closing, while more than *limit* (or the capacity) would stay otherwise.
@@ -86,7 +90,7 @@ impl Capacity {
 
     /// One that was closing is gone, and its place with it; as [`Capacity::give`], only after the slot is FREE.
     pub(crate) fn end_closing_and_give(&self) {
-        self.0.fetch_sub(SIZE + CLOSING, RMW);
+        self.0.fetch_sub(SIZE + CLOSING, ordered(Fault::PlaceRelaxed, RMW));
     }
 
     /// Set the capacity; returns what was there before.

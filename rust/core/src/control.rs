@@ -2,6 +2,7 @@
 
 use crate::capacity::MAX_CAPACITY;
 use crate::gate::{CLOSED, ENDING, SHRINK, SUSPENDED};
+use crate::planted::{planted, Fault};
 use crate::pool::{Host, Pool};
 use crate::settle::Unwanted;
 use crate::slot::{Group, Hand};
@@ -14,7 +15,9 @@ impl<S: Default, N: Default> Pool<S, N> {
     pub fn close(&self, host: &impl Host) -> bool {
         let first = !self.gate.raise(CLOSED).has(CLOSED);
         fence();
-        self.dismiss(host, |_| true);
+        if !planted(Fault::CloseForgetsWaiters) {
+            self.dismiss(host, |_| true);
+        }
         self.sweep(host, |_| true);
         first
     }
@@ -71,10 +74,14 @@ impl<S: Default, N: Default> Pool<S, N> {
         fence();
         let grown = capacity.saturating_sub(before.capacity()) as usize;
         for _ in 0..grown.min(self.gate.read().waiters()) {
+            if planted(Fault::GrowSilent) {
+                break;
+            }
             self.baton(host);
         }
         // Size, not what stays: the place of one that is closing must not be handed on either.
-        if before.size() > capacity {
+        let there = if planted(Fault::ShrinkByStaying) { before.staying() } else { before.size() };
+        if there > capacity {
             self.gate.raise(SHRINK);
             fence();
             self.sweep_beyond(host, None);
@@ -95,6 +102,9 @@ impl<S: Default, N: Default> Pool<S, N> {
         self.gate.clear(SUSPENDED);
         fence();
         for _ in 0..self.gate.read().waiters().min(self.supply().total()) {
+            if planted(Fault::ResumeSilent) {
+                break;
+            }
             self.baton(host);
         }
     }
@@ -127,7 +137,7 @@ impl<S: Default, N: Default> Pool<S, N> {
         loop {
             self.gate.clear(ENDING);
             fence();
-            if !self.groups.any_ending() {
+            if !self.groups.any_ending() || planted(Fault::EndingLooksOnce) {
                 return;
             }
             self.gate.raise(ENDING);
@@ -153,7 +163,7 @@ impl<S: Default, N: Default> Pool<S, N> {
             while word.waits() && fits(word) {
                 if node.cas(word, NodeWord::verdict(Verdict::Closed, 0)) {
                     host.wake(found.node, word.ticket());
-                    if word.nudged() {
+                    if word.nudged() && !planted(Fault::EndSwallowsNudge) {
                         self.baton(host);
                     }
                     break;
@@ -183,11 +193,17 @@ impl<S: Default, N: Default> Pool<S, N> {
             if places.staying() <= limit.unwrap_or(places.capacity()) {
                 return;
             }
+            if planted(Fault::ReserveFirst) && !self.capacity.take_closing(limit) {
+                return;
+            }
             // First the connection, then the count: a count without a connection would hide the excess from a return.
             let Some(hand) = self.take_idle_at(index) else {
+                if planted(Fault::ReserveFirst) {
+                    self.capacity.end_closing();
+                }
                 continue;
             };
-            if self.capacity.take_closing(limit) {
+            if planted(Fault::ReserveFirst) || self.capacity.take_closing(limit) {
                 self.shut(host, hand, Unwanted::Counted);
             } else {
                 return self.return_to_idle(host, hand);
@@ -199,12 +215,13 @@ impl<S: Default, N: Default> Pool<S, N> {
     pub(crate) fn end_shrink(&self, host: &impl Host) {
         let excess = || {
             let places = self.capacity.read();
-            places.size() > places.capacity()
+            let there = if planted(Fault::ShrinkByStaying) { places.staying() } else { places.size() };
+            there > places.capacity()
         };
         while self.gate.read().has(SHRINK) && !excess() {
             self.gate.clear(SHRINK);
             fence();
-            if !excess() {
+            if !excess() || planted(Fault::ShrinkEndsOnce) {
                 return;
             }
             self.gate.raise(SHRINK);

@@ -28,6 +28,7 @@ mod gate;
 mod group;
 mod growth;
 mod lifetime;
+mod planted;
 pub mod pool;
 mod release;
 mod report;

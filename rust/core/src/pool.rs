@@ -33,6 +33,8 @@
 //!
 //! # Order that matters: what breaks when swapped
 //!
+//! Most rows can be broken on purpose, at the marks named in `planted`: `make planted` shows that a checker catches each.
+//!
 //! | step | swapped or left out | the schedule that loses |
 //! |---|---|---|
 //! | settle's fence and gate read after IDLE | before it | A waiter counts itself, scans, sees LENT, sleeps; the releaser had read the gate, sets IDLE. Both sleep. |
@@ -61,6 +63,7 @@ use crate::arena::Arena;
 use crate::capacity::{Capacity, MAX_CAPACITY};
 use crate::gate::Gate;
 use crate::group::Groups;
+use crate::planted::{planted, Fault};
 use crate::slot::{Group, Hand, Slot, SlotWord, State, GENERATIONS};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, Gauge, Padded, LOAD, RMW};
@@ -231,7 +234,9 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// The generation that follows when a loan of this word ends.
     #[inline(always)]
     pub(crate) fn next_generation(&self, word: SlotWord) -> u64 {
-        if !self.in_order() {
+        if planted(Fault::SameGeneration) {
+            word.generation()
+        } else if !self.in_order() {
             (word.generation() + 1) % GENERATIONS
         } else {
             // The order of return: who claims takes the smallest. Drawn pool-wide, so it never comes back either.
@@ -260,6 +265,10 @@ impl<S: Default, N: Default> Pool<S, N> {
     fn claim_at(&self, index: u32, group: Group) -> bool {
         let slot = self.slot(index);
         let word = slot.word();
+        if planted(Fault::ClaimByStore) && word.is_idle_of(group) {
+            slot.put(word.to(State::Lent));
+            return true;
+        }
         word.is_idle_of(group) && slot.cas(word, word.to(State::Lent))
     }
 
@@ -292,7 +301,9 @@ impl<S: Default, N: Default> Pool<S, N> {
             let word = slot.word();
             let taken = SlotWord::new(State::Connecting, group, word.generation());
             if word.is(State::Idle) && word.group() != group && slot.cas(word, taken) {
-                self.groups.retain(group);
+                if !planted(Fault::RetireUncounted) {
+                    self.groups.retain(group);
+                }
                 self.counters.retired.add(1);
                 return Some(Hand(index));
             }

@@ -1,6 +1,7 @@
 //! Giving back: a loan ends in one of four ways. Each starts with one compare-and-swap from the loan's own word, so a loan that
 //! has ended already changes nothing (I6).
 
+use crate::planted::{planted, Fault};
 use crate::pool::{Host, Pool, LANES};
 use crate::settle::Unwanted;
 use crate::slot::{Hand, Loan, Slot, SlotWord, State};
@@ -32,10 +33,14 @@ impl<S: Default, N: Default> Pool<S, N> {
         slot.fresh_until.set(self.fresh_until(slot.expires.get(), now));
         self.hints[lane % LANES].set(loan.slot.into());
         let idle = SlotWord::new(State::Idle, loan.group, self.next_generation(lent));
-        if !slot.cas(lent, idle) {
+        if planted(Fault::ReleaseByStore) {
+            slot.put(idle);
+        } else if !slot.cas(lent, idle) {
             return Err(Stale);
         }
-        self.settle(host, loan.slot);
+        if !planted(Fault::ReleaseUnsettled) {
+            self.settle(host, loan.slot);
+        }
         Ok(())
     }
 

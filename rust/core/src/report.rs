@@ -1,6 +1,7 @@
 //! What the engine reports: a connect that worked or failed, a connection that is shut down.
 
 use crate::gate::{CLOSED, SUSPENDED};
+use crate::planted::{planted, Fault};
 use crate::pool::{Host, Pool};
 use crate::slot::{Group, Hand, Loan, SlotWord, State};
 use crate::sync::LOAD;
@@ -53,7 +54,7 @@ impl<S: Default, N: Default> Pool<S, N> {
                 }
                 if node.cas(word, NodeWord::verdict(Verdict::Granted, hand.0)) {
                     host.wake(ticket.node, ticket.number);
-                    if word.waits() && word.nudged() {
+                    if word.waits() && word.nudged() && !planted(Fault::CreatedSwallowsNudge) {
                         self.baton(host);
                     }
                     return;
@@ -94,6 +95,9 @@ impl<S: Default, N: Default> Pool<S, N> {
                     break;
                 }
             }
+        }
+        if planted(Fault::FailedSilent) {
+            return self.put_back(host, hand);
         }
         self.hand_over(host, hand, now, false);
     }

@@ -1,6 +1,7 @@
 //! A slot in hand finds its place: the oldest waiter, the idle set, or the way out.
 
 use crate::gate::{Signs, CLOSED, ENDING, SHRINK, SUSPENDED};
+use crate::planted::{planted, Fault};
 use crate::pool::{Host, Pool};
 use crate::slot::{Group, Hand, SlotWord, State};
 use crate::sync::{fence, LOAD};
@@ -91,11 +92,14 @@ impl<S: Default, N: Default> Pool<S, N> {
             Verdict::Create
         };
         self.leave_state(host, before);
-        if !self.table.node(found.node).cas(found.word, NodeWord::verdict(verdict, hand.0)) {
+        let verdict = NodeWord::verdict(verdict, hand.0);
+        if planted(Fault::GrantByStore) {
+            self.table.node(found.node).put(verdict);
+        } else if !self.table.node(found.node).cas(found.word, verdict) {
             return Err(hand);
         }
         host.wake(found.node, found.word.ticket());
-        if found.word.nudged() {
+        if found.word.nudged() && !planted(Fault::GrantSwallowsNudge) {
             self.baton(host);
         }
         Ok(())
@@ -134,7 +138,7 @@ impl<S: Default, N: Default> Pool<S, N> {
     }
 
     /// Make a slot in hand claimable. Always followed by `settle` (rule R).
-    fn put_back(&self, host: &impl Host, hand: Hand) {
+    pub(crate) fn put_back(&self, host: &impl Host, hand: Hand) {
         let slot = self.slot(hand.0);
         let before = slot.word();
         match self.conn_group(&hand) {
@@ -144,11 +148,16 @@ impl<S: Default, N: Default> Pool<S, N> {
             }
             None => {
                 // FREE first: whoever takes the place must find a free slot without waiting for this thread.
-                slot.put(SlotWord::new(State::Free, 0, before.generation()));
+                if !planted(Fault::SizeFirst) {
+                    slot.put(SlotWord::new(State::Free, 0, before.generation()));
+                }
                 if before.is(State::Closing) {
                     self.capacity.end_closing_and_give();
                 } else {
                     self.capacity.give();
+                }
+                if planted(Fault::SizeFirst) {
+                    slot.put(SlotWord::new(State::Free, 0, before.generation()));
                 }
                 if before.is(State::Connecting) {
                     self.release_group(host, before.group());
@@ -161,14 +170,18 @@ impl<S: Default, N: Default> Pool<S, N> {
     pub(crate) fn return_to_idle(&self, host: &impl Host, hand: Hand) {
         let slot = hand.0;
         self.put_back(host, hand);
-        self.settle(host, slot);
+        if !planted(Fault::PutBackUnsettled) {
+            self.settle(host, slot);
+        }
     }
 
     /// Rule R: after something became claimable. *slot* is what was put back last.
     #[inline(always)]
     pub(crate) fn settle(&self, host: &impl Host, slot: u32) {
-        fence();
-        if !self.gate.read().quiet() || self.over() {
+        if !planted(Fault::SettleUnfenced) {
+            fence();
+        }
+        if !self.gate.read().quiet() || (self.over() && !planted(Fault::OverBefore)) {
             self.settle_slowly(host, slot);
         }
     }
@@ -187,6 +200,9 @@ impl<S: Default, N: Default> Pool<S, N> {
                 break;
             }
             self.put_back(host, hand);
+            if planted(Fault::SettleOnce) {
+                break;
+            }
             fence();
         }
         if self.gate.read().has(SHRINK) {
@@ -285,7 +301,8 @@ impl<S: Default, N: Default> Pool<S, N> {
             };
             // Counted again after the nudged: a supply that came meanwhile brought its own nudge, which must not stand
             // for the first.
-            if nudged >= self.supply().total() {
+            let supply = if planted(Fault::BatonCountsBefore) { supply } else { self.supply() };
+            if nudged >= supply.total() {
                 return;
             }
             if self.table.node(found.node).cas(found.word, found.word.nudge()) {

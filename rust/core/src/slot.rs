@@ -16,6 +16,7 @@
 //!
 //! A slot in LENT that no lease names, or in CONNECTING, is in somebody's hand: only that thread may write it.
 
+use crate::planted::{ordered, Fault};
 use crate::sync::{AtomicU64, Gauge, Owned, FAILED, LOAD, RMW};
 
 /// The number of an owner group: 0 is the sync side, each event loop has one of its own.
@@ -124,19 +125,21 @@ pub(crate) struct Slot<S> {
 impl<S> Slot<S> {
     #[inline(always)]
     pub(crate) fn word(&self) -> SlotWord {
-        SlotWord(self.word.load(LOAD))
+        SlotWord(self.word.load(ordered(Fault::TakeRelaxed, LOAD)))
     }
 
     #[inline(always)]
     pub(crate) fn cas(&self, from: SlotWord, to: SlotWord) -> bool {
-        self.word.compare_exchange(from.0, to.0, RMW, FAILED).is_ok()
+        self.word
+            .compare_exchange(from.0, to.0, ordered(Fault::TakeRelaxed, RMW), ordered(Fault::TakeRelaxed, FAILED))
+            .is_ok()
     }
 
     /// Write the word of a slot that the caller has in hand.
     #[inline(always)]
     pub(crate) fn put(&self, word: SlotWord) {
         // A swap and not a store: it is a full barrier on x86, and what follows reads the gate.
-        self.word.swap(word.0, RMW);
+        self.word.swap(word.0, ordered(Fault::PutRelaxed, RMW));
     }
 }
 

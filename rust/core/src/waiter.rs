@@ -13,6 +13,7 @@
 //! | GRANTED, CREATE, FAILED, CLOSED | the one who decided (I5: exactly one) | its waiter |
 
 use crate::arena::Arena;
+use crate::planted::{ordered, planted, Fault};
 use crate::slot::Group;
 use crate::sync::{AtomicU64, Gauge, Owned, FAILED, LOAD, RMW, STORE};
 
@@ -63,7 +64,8 @@ impl NodeWord {
 
     /// Whether a connect that was made for this ticket may decide this word.
     pub(crate) fn awaits_connect(self, ticket: u64) -> bool {
-        (self.waits() || self == NodeWord::permitted(ticket)) && self.ticket() == ticket
+        let permitted = self == NodeWord::permitted(ticket) && !planted(Fault::CreatedNeedsWait);
+        (self.waits() || permitted) && self.ticket() == ticket
     }
 
     pub(crate) fn verdict(verdict: Verdict, slot: u32) -> Self {
@@ -138,7 +140,7 @@ pub(crate) struct Node<N> {
 
 impl<N> Node<N> {
     pub(crate) fn word(&self) -> NodeWord {
-        NodeWord(self.word.load(LOAD))
+        NodeWord(self.word.load(ordered(Fault::VerdictRelaxed, LOAD)))
     }
 
     pub(crate) fn cas(&self, from: NodeWord, to: NodeWord) -> bool {
@@ -239,9 +241,14 @@ impl<N: Default> Table<N> {
     /// Give a node back, in this order: with the bit first, the next waiter would take the node and store WAIT, and the FREE of
     /// this one would fall on it.
     pub(crate) fn free(&self, node: u32) {
-        self.node(node).put(NodeWord(Verdict::Free as u64));
+        if !planted(Fault::BitFirst) {
+            self.node(node).put(NodeWord(Verdict::Free as u64));
+        }
         let bits = self.bits.get(node as usize / 64).expect("an allocated node has its bit");
         bits.fetch_and(!(1 << (node % 64)), RMW);
+        if planted(Fault::BitFirst) {
+            self.node(node).put(NodeWord(Verdict::Free as u64));
+        }
     }
 
     /// Look at every node that waits, in no order. A plain loop, since every contended return runs it.

@@ -82,6 +82,45 @@ fn shrink_meets_discard() {
     });
 }
 
+/// The capacity shrinks twice while a connection comes back that the first shrink need not close: the second one must not miss it.
+#[test]
+fn shrink_meets_shrink() {
+    explore("shrink_meets_shrink", 4, || {
+        let pool = pool(Settings { linger: true, ..settings(1, 2) });
+        let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
+        let (kept, one, two) = (a.acquire().lent(), a.acquire().lent(), a.acquire().lent());
+        a.release(one);
+        let other = spawn(b, move |b| b.release(two));
+        pool.resize(&a, 1, 1);
+        pool.resize(&a, 1, 0);
+        a.close_all();
+        let (b, ()) = other.join().unwrap();
+        support::settle_all(&[&a, &b], vec![]);
+        a.release(kept);
+        end(vec![(a, End::Nothing), (b, End::Nothing)]);
+        assert_eq!(pool.stats().idle, 1);
+    });
+}
+
+/// A shrink is over just when the next one begins: the bit stays up.
+#[test]
+fn shrink_meets_end_of_shrink() {
+    explore("shrink_meets_end_of_shrink", 3, || {
+        let pool = pool(Settings { linger: true, ..settings(1, 2) });
+        let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
+        let (kept, one, two) = (a.acquire().lent(), a.acquire().lent(), a.acquire().lent());
+        pool.resize(&a, 1, 1);
+        let other = spawn(b, move |b| b.discard(two));
+        pool.resize(&a, 1, 0);
+        let (b, ()) = other.join().unwrap();
+        support::settle_all(&[&a, &b], vec![]);
+        a.release(one);
+        a.release(kept);
+        end(vec![(a, End::Nothing), (b, End::Nothing)]);
+        assert_eq!(pool.stats().idle, 1);
+    });
+}
+
 /// A shrink meets a growth: whichever is last decides, no bit is left behind.
 #[test]
 fn shrink_meets_growth() {
@@ -218,6 +257,20 @@ fn due_meets_free_place() {
             }
         });
     }
+}
+
+/// A lost connection's place is taken while it is given back: the slot is there before the place is.
+#[test]
+fn discard_meets_place() {
+    explore("discard_meets_place", 4, || {
+        let pool = pool(settings(1, 0));
+        let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
+        let loan = a.acquire().lent();
+        let other = spawn(b, Engine::acquire);
+        a.discard(loan);
+        end(vec![(a, End::Nothing), other.join().unwrap()]);
+        assert_eq!(pool.slots_used(), 1, "a second slot for one place");
+    });
 }
 
 /// A detached connection leaves its place to the next.

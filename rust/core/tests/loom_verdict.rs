@@ -8,7 +8,7 @@ mod support;
 
 use explore_::{end, explore, spawn, BOUNDS};
 use poolhouse_core::{Polled, Settings};
-use support::{pool, settings, End, Engine};
+use support::{pool, settings, settle_all, End, Engine};
 
 /// A return meets the end of its waiter's time: the late grant is kept, or nothing was granted.
 #[test]
@@ -87,39 +87,7 @@ fn two_grants_meet_cancel() {
     }
 }
 
-/// One return puts down and nudges (its clock is old), another grants: a grant over a nudge passes the baton.
-#[test]
-fn nudge_meets_grant() {
-    explore("nudge_meets_grant", 4, || {
-        let pool = pool(Settings { fair_after: 10, ..settings(2, 0) });
-        let [a, b, c, d] = [(); 4].map(|()| Engine::new(&pool, 0));
-        let (one, two) = (a.acquire().lent(), b.acquire().lent());
-        let (first, second) = (c.acquire().sleeps(), d.acquire().sleeps());
-        b.now.set(100);
-        let other = spawn(b, move |b| b.release(two));
-        a.release(one);
-        let (b, ()) = other.join().unwrap();
-        end(vec![(a, End::Nothing), (b, End::Nothing), (c, End::Sleeps(first)), (d, End::Sleeps(second))]);
-    });
-}
-
-/// A nudged waiter polls while another thing comes back, and while the next one waits: clear the nudge, fence, scan.
-#[test]
-fn nudge_meets_poll() {
-    explore("nudge_meets_poll", 4, || {
-        let pool = pool(Settings { fair_after: u64::MAX, ..settings(1, 0) });
-        let [a, b, c] = [(); 3].map(|()| Engine::new(&pool, 0));
-        let loan = a.acquire().lent();
-        let (first, second) = (b.acquire().sleeps(), c.acquire().sleeps());
-        a.release(loan);
-        a.wakes.borrow_mut().clear();
-        let other = spawn(b, |b| b.poll(first, false));
-        let barger = a.cycle();
-        end(vec![(a, barger), other.join().unwrap(), (c, End::Sleeps(second))]);
-    });
-}
-
-/// Close meets a return and its waiter: the waiter wakes with "closed" or keeps what came before, nothing stays open (I7).
+/// Close meets a return and its waiter: the waiter wakes with "closed", also where a grant came before; nothing stays open (I7).
 #[test]
 fn close_meets_grant() {
     for fair_after in BOUNDS {
@@ -134,7 +102,9 @@ fn close_meets_grant() {
             });
             a.release(loan);
             let (c, ()) = closer.join().unwrap();
-            end(vec![(a, End::Nothing), (b, End::Sleeps(sleeper)), (c, End::Nothing)]);
+            let woken = b.poll(sleeper, false);
+            assert!(matches!(woken, End::Nothing), "{woken:?} after close");
+            end(vec![(a, End::Nothing), (b, woken), (c, End::Nothing)]);
             assert_eq!(pool.stats().closes, 1);
         });
     }
@@ -256,6 +226,31 @@ fn rearm_meets_create() {
             a.release(one);
             let (c, ()) = connector.join().unwrap();
             end(vec![(a, End::Nothing), waiter.join().unwrap(), (c, End::Nothing)]);
+        });
+    }
+}
+
+/// A waiter that was given a permit re-arms while a connection comes back, and its connect is still under way.
+#[test]
+fn rearm_meets_return() {
+    for fair_after in BOUNDS {
+        explore("rearm_meets_return", 4, move || {
+            let pool = pool(Settings { fair_after, ..settings(2, 0) });
+            let [a, b] = [(); 2].map(|()| Engine::new(&pool, 0));
+            let (one, two) = (a.acquire().lent(), a.acquire().lent());
+            let ticket = b.acquire().sleeps().ticket;
+            a.discard(two);
+            let Polled::Create(hand) = pool.poll(&b, ticket, 0, 0, false) else {
+                panic!("the place of a lost connection goes to the waiter");
+            };
+            a.wakes.borrow_mut().clear();
+            let waiter = spawn(b, move |b| b.rearm(ticket));
+            a.release(one);
+            let (b, rearmed) = waiter.join().unwrap();
+            settle_all(&[&a, &b], vec![(1, rearmed)]);
+            a.connect_for(hand, Some(ticket));
+            end(vec![(a, End::Nothing), (b, End::Nothing)]);
+            assert_eq!(pool.stats().idle, 2);
         });
     }
 }

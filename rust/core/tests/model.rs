@@ -455,8 +455,23 @@ impl Model {
     }
 }
 
+/// `POOLHOUSE_CASES` is the number of runs, of 60 steps on average; `PROPTEST_MAX_SHRINK_ITERS` bounds the search for a smaller
+/// failure.
+fn config() -> ProptestConfig {
+    let number = |name, otherwise| {
+        let said = std::env::var(name);
+        said.map_or(otherwise, |said| said.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    ProptestConfig {
+        cases: number("POOLHOUSE_CASES", 60_000),
+        max_shrink_iters: number("PROPTEST_MAX_SHRINK_ITERS", 20_000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60_000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_pool_follows_the_model(settings in plan(), steps in prop::collection::vec(step(), 1..120)) {

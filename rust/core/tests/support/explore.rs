@@ -1,4 +1,7 @@
 //! Runs one loom model: every interleaving up to a number of preemptions, and says how many there were.
+//!
+//! With `POOLHOUSE_DEEP` each model runs without a bound first, and where that does not end in time, with one preemption more than it
+//! asks for. `LOOM_MAX_PREEMPTIONS` overrides the bound of all, `LOOM_MAX_DURATION` (seconds) the limit of a run: 6, deep 15.
 #![allow(dead_code, missing_docs, reason = "each test uses its part")]
 
 use crate::support::{settle_all, End, Engine};
@@ -9,13 +12,22 @@ use std::time::{Duration, Instant};
 /// Nobody is too young to be granted what comes back, or everybody is, and is nudged.
 pub const BOUNDS: [u64; 2] = [0, u64::MAX];
 
-/// `LOOM_MAX_PREEMPTIONS` overrides *preemptions*, `LOOM_MAX_DURATION` (seconds) the limit of 6 s a model.
 pub fn explore(name: &str, preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let model = Arc::new(model);
+    let deep = std::env::var_os("POOLHOUSE_DEEP").is_some();
+    if !deep || !run(name, None, 15, model.clone()) {
+        run(name, Some(preemptions + usize::from(deep)), if deep { 15 } else { 6 }, model);
+    }
+}
+
+/// Whether all executions up to so many preemptions were seen, in *limit* seconds.
+fn run(name: &str, preemptions: Option<usize>, limit: u64, model: Arc<impl Fn() + Sync + Send + 'static>) -> bool {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
-    let limit = *builder.max_duration.get_or_insert(Duration::from_secs(6));
+    builder.preemption_bound = builder.preemption_bound.or(preemptions);
+    let limit = *builder.max_duration.get_or_insert(Duration::from_secs(limit));
     builder.max_branches = 20_000;
-    let bound = builder.preemption_bound;
+    let bound =
+        builder.preemption_bound.map_or("any number of preemptions".into(), |most| format!("{most} preemptions"));
     let count = Arc::new(AtomicU64::new(0));
     let counter = count.clone();
     let start = Instant::now();
@@ -23,10 +35,11 @@ pub fn explore(name: &str, preemptions: usize, model: impl Fn() + Sync + Send + 
         counter.fetch_add(1, Ordering::Relaxed);
         model();
     });
-    let count = count.load(Ordering::Relaxed);
-    let took = start.elapsed();
-    let cut = if took < limit { "all" } else { "cut short:" };
-    println!("loom {name}: {cut} {count} executions in {took:.1?}, preemptions up to {}", bound.unwrap_or(0));
+    let (count, took) = (count.load(Ordering::Relaxed), start.elapsed());
+    let all = took < limit;
+    let cut = if all { "all" } else { "cut short:" };
+    println!("loom {name}: {cut} {count} executions with {bound} in {took:.1?}");
+    all
 }
 
 /// One thread of a model; its engine comes back with what it did.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -261,3 +262,138 @@ def test_importing_the_sync_connector_needs_no_aiohttp() -> None:
         "HttpConnector(tz_mode='aware'); assert 'tz_mode' in driver_option_names()\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# The handshake's edges
+
+
+def test_the_age_of_answers() -> None:
+    """Ten minutes, to the second: at that age they are asked for anew, and the old ones are gone."""
+    now = 1000.0
+    known = Handshakes(clock=lambda: now)
+    assert known.max_age == 600.0
+    first = known.run(IDENTITY, soon(), completed)
+    now = 1599.9
+    assert known.run(IDENTITY, soon(), lambda script: script) is first
+    now = 1600.0
+    script, flight, leads = known._claim(IDENTITY)
+    assert script is not first
+    assert leads is True
+    assert known._scripts == {}
+    assert (script.made, script.answers) == (1600.0, {})
+    # Who comes meanwhile waits, with a script that is nobody's.
+    other, same, follows = known._claim(IDENTITY)
+    assert (same, follows) == (flight, False)
+    assert other is not script
+
+
+def test_who_replays_does_not_lead() -> None:
+    known = Handshakes()
+    first = known.run(IDENTITY, soon(), completed)
+    assert known._claim(IDENTITY) == (first, None, False)
+
+
+def test_a_wait_for_no_time() -> None:
+    known = Handshakes()
+    _, flight, _ = known._claim(IDENTITY)
+    assert flight is not None
+    for timeout in (0.0, -5.0, 0.01):
+        began = time.monotonic()
+        assert flight.wait(timeout) is False
+        assert time.monotonic() - began < 0.5
+    flight.end()
+    assert flight.wait(0.0) is True
+
+
+async def test_a_wait_for_no_time_by_a_task() -> None:
+    known = Handshakes()
+    _, flight, _ = known._claim(IDENTITY)
+    assert flight is not None
+    loop = asyncio.get_running_loop()
+    for timeout in (0.0, -5.0, 0.01):
+        began = time.monotonic()
+        assert await flight.wait_async(timeout) is False
+        assert time.monotonic() - began < 0.5
+    timers: list[asyncio.TimerHandle] = []
+    call_later = loop.call_later
+    loop.call_later = lambda *given: timers.append(call_later(*given)) or timers[-1]  # type: ignore[method-assign,assignment,func-returns-value]
+    asyncio.get_running_loop().call_soon(flight.end)
+    assert await flight.wait_async(60.0) is True
+    # Nothing stays behind in the loop.
+    assert [timer.cancelled() for timer in timers] == [True]
+
+
+def test_a_deadline_that_passed_while_the_leader_failed() -> None:
+    """The last failure is told, and is the cause."""
+    known = Handshakes()
+    _, flight, _ = known._claim(IDENTITY)
+    assert flight is not None
+    cause = OSError("gone")
+    known._settle(IDENTITY, flight, None, cause)
+    with pytest.raises(TimeoutError, match="no handshake in time; the last one failed: gone") as caught:
+        known._landed(IDENTITY, flight, True, time.monotonic() - 1)
+    assert caught.value.__cause__ is cause
+    known._landed(IDENTITY, flight, True, soon())
+    flight.error = None
+    known._landed(IDENTITY, flight, True, time.monotonic() - 1)
+
+
+async def test_a_task_leads_follows_and_fails_as_a_thread_does() -> None:
+    known = Handshakes()
+    order: list[str] = []
+    release = asyncio.Event()
+
+    async def lead(script: Script) -> Script:
+        order.append("leads")
+        await release.wait()
+        return completed(script)
+
+    async def replay(script: Script) -> Script:
+        order.append(f"plays {script.answers}")
+        return script
+
+    async def fail(script: Script) -> Script:
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        await known.run_async(IDENTITY, soon(), fail)
+    assert known._flights == {}
+    leader = asyncio.create_task(known.run_async(IDENTITY, soon(), lead))
+    await asyncio.sleep(0)
+    with pytest.raises(TimeoutError, match="did not end in time"):
+        await known.run_async(IDENTITY, soon(0.05), replay)
+    follower = asyncio.create_task(known.run_async(IDENTITY, soon(), lead))
+    await asyncio.sleep(0.01)
+    release.set()
+    assert (await leader) is not None
+    # The first leader was given up for lost, so the next comer led.
+    await follower
+    assert await known.run_async(IDENTITY, soon(), replay) is await follower
+    assert order == ["leads", "leads", "plays {'asked': 1}"]
+    assert known._flights == {}
+
+
+def test_a_flight_that_was_forgotten_keeps_nothing() -> None:
+    known = Handshakes()
+    script, flight, _ = known._claim(IDENTITY)
+    assert flight is not None
+    known.forget("another:1")
+    assert known._flights == {IDENTITY: flight}
+    known.forget("server:8123")
+    known._settle(IDENTITY, flight, script, None)
+    assert (known._scripts, known._flights) == ({}, {})
+    assert flight.wait(0) is True
+
+
+def test_a_fork_keeps_answers_and_gives_up_flights() -> None:
+    known = Handshakes()
+    script = known.run(IDENTITY, soon(), completed)
+    known._claim(("other:1", "x"))
+    known._lock.acquire()
+    child = os.fork()
+    if child == 0:
+        good = known.run(IDENTITY, soon(), lambda script: script) is script and known._flights == {}
+        os._exit(0 if good else 1)
+    known._lock.release()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(known._flights) == 1

@@ -10,7 +10,13 @@ import pytest
 from poolhouse import environment as environment_module
 from poolhouse.config import EngineConfig
 from poolhouse.engine.shared import configure
-from poolhouse.environment import SERVER_VARIABLES, pool_variable, url_from_env
+from poolhouse.environment import (
+    SERVER_VARIABLES,
+    nothing_named,
+    pool_options_from,
+    pool_variable,
+    url_from_env,
+)
 from poolhouse.errors import ConfigError
 from poolhouse.options import POOL_OPTIONS
 
@@ -156,3 +162,31 @@ def test_url_from_env(env: Any) -> None:
     assert (connection.database, config.pool.pool_size, config.pool.name) == ("d/e", 9, "a&b")
     env(POOLHOUSE_URL="clickhouse://h/?pool_size=3", POOLHOUSE_NAME="")
     assert url_from_env() == "clickhouse://h/?pool_size=3"
+
+
+def test_pool_options_by_a_prefix() -> None:
+    environ = {"DB_POOL_SIZE": "7", "DB_MAX_OVERFLOW": "", "DB_PROFILE": "batch", "POOL_TIMEOUT": "1"}
+    assert pool_options_from("DB_", environ) == ("batch", {"pool_size": 7})
+    assert pool_options_from("DB_", {"DB_PROFILE": ""}) == (None, {})
+    with pytest.raises(ConfigError, match=r"^\$DB_POOL_SIZE='x'"):
+        pool_options_from("DB_", {"DB_POOL_SIZE": "x"})
+    with pytest.raises(ConfigError, match="^prefix=3: must be a string"):
+        pool_options_from(3)  # type: ignore[arg-type]  # the mistake that is tested
+
+
+def test_pool_options_by_a_prefix_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE_POOL_SIZE", "8")
+    assert pool_options_from("MINE_") == (None, {"pool_size": 8})
+    assert pool_options_from("MINE_", {}) == (None, {})
+
+
+def test_the_variables_are_listed_where_nothing_is_named() -> None:
+    listed = ", ".join(SERVER_VARIABLES)
+    assert f"(of {listed})" in str(nothing_named())
+
+
+def test_a_host_that_is_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKHOUSE_HOST", "::1")
+    assert url_from_env() == "clickhouse://[::1]"
+    monkeypatch.setenv("CLICKHOUSE_HOST", "db.example")
+    assert url_from_env() == "clickhouse://db.example"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 from urllib.parse import quote
 
@@ -122,6 +123,57 @@ def test_config07_what_is_refused_is_named(text: str, told: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_url(text)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("clickhouse://%zz@h", "the username holds a '%'"),
+        ("clickhouse://u:%zz@h", "the password holds a '%'"),
+        ("clickhouse://h%zz/", "the host holds a '%'"),
+        ("clickhouse://[%zz]/", "the host holds a '%'"),
+        ("clickhouse://h/%zz", "the database holds a '%'"),
+        ("chdb:///%zz", "the path holds a '%'"),
+        ("clickhouse://h/?%zz=1", "the name of a parameter holds a '%'"),
+        ("clickhouse://h/?name=%zz", "the parameter 'name' holds a '%'"),
+        ("clickhouse://u@h/?username=v", "the username is given twice"),
+        ("clickhouse://u:p@h/?password=v", "the password is given twice"),
+        ("http//x://h", "unknown scheme <hidden>"),
+        ("clickhouse://h/?host=x", "unknown URL parameter 'host'"),
+        ("clickhouse://h/?port=1", "unknown URL parameter 'port'"),
+        ("clickhouse://h/?settings=x", "unknown URL parameter 'settings'"),
+        ("clickhouse://h/?headers=x", "unknown URL parameter 'headers'"),
+        ("chdb:///x?path=/y", "unknown URL parameter 'path'"),
+        ("clickhouse://h/?path=/y", "unknown URL parameter 'path'"),
+        ("clickhouse://h/?setting.=1", "unknown URL parameter 'setting.'"),
+        (
+            "x://h",
+            "known are: clickhouse://, clickhouse+http://, clickhouse+https://, clickhouse+native://, chdb://",
+        ),
+        ("clickhouse://h\x7f", "no control character"),
+        ("clickhouse://h\x1f/", "no control character"),
+    ],
+)
+def test_config07_which_part_is_meant(text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_url(text)
+    assert told in str(caught.value)
+
+
+def test_what_belongs_together() -> None:
+    """Empty parameters, slashes at an end, and what a URL is equal to, shown as and kept in."""
+    url = parse_url("clickhouse://u@h/db/?&pool_size=3&&name=x&")
+    assert (url.database, url.pool) == ("db", {"pool_size": 3, "name": "x"})
+    assert parse_url("clickhouse://h?username=u&password=p&database=d").connection_layer() == {
+        "host": "h", "username": "u", "password": "p", "database": "d",
+    }  # fmt: skip
+    assert str(URL("clickhouse", database="d/e")) == "clickhouse:///d%2Fe"
+    assert str(URL("clickhouse", host="::1")) == "clickhouse://[::1]"
+    assert parse_url("chdb:////").path is None
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        url.host = "x"  # type: ignore[misc]  # the mistake that is tested
+    shown = repr(URL("clickhouse", connection={"access_token": "s3cr3t"}, password="s3cr3t"))
+    assert "s3cr3t" not in shown
 
 
 def test_a_url_must_be_text() -> None:

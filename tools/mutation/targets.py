@@ -13,10 +13,11 @@ _PACKAGE = "python/poolhouse/"
 
 TARGETS: dict[str, tuple[str, ...]] = {
     # How errors are read.
-    "connectors/judgement.py": (_UNIT + "test_connector_http_parts.py",),
+    "connectors/judgement.py": (_UNIT + "test_judgement.py",),
     # Where connections go, and how.
     "url.py": (_UNIT + "test_url.py", _PACKAGE + "url.py"),
     "options.py": (
+        _UNIT + "test_options.py",
         _UNIT + "test_config.py",
         _UNIT + "test_url.py",
         _UNIT + "test_environment.py",
@@ -31,9 +32,9 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "environment.py": (_UNIT + "test_environment.py", _PACKAGE + "environment.py"),
     # What a new client asks a server, once.
     "connectors/handshake.py": (_UNIT + "test_connector_http_parts.py",),
-    "connectors/playback.py": (_UNIT + "test_connector_http_parts.py",),
+    "connectors/playback.py": (_UNIT + "test_playback.py",),
     # The reset.
-    "connectors/baseline.py": (_UNIT + "test_connector_http_parts.py",),
+    "connectors/baseline.py": (_UNIT + "test_baseline.py",),
     # How a borrow, a connect, a keepalive and a drain go on.
     "pool/steps.py": (_UNIT + "test_pool_steps.py",),
     "pool/creating.py": (_UNIT + "test_pool_steps.py",),

@@ -1,0 +1,697 @@
+"""The decisions of a borrow, a connect and a keepalive, step by step: the scripts are driven by hand.
+
+The pool and its core are real, the connector is a fake, and the test does what the engine would do: so each order of
+events can be had without a second thread.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from poolhouse import (
+    ConfigError,
+    ConnectFailed,
+    ConnectionPool,
+    PoolClosed,
+    PoolError,
+    PoolTimeout,
+    TooManyWaiters,
+)
+from poolhouse._core import Grant
+from poolhouse.pool import creating as creating_module
+from poolhouse.pool import keepalive, keeper, steps
+from poolhouse.pool.creating import ThreadCreating, attempts
+from tests.support.fakes import FakeConnector, FakeServer, Refused
+
+
+class Hand:
+    """A borrow driven by hand."""
+
+    def __init__(self, pool: ConnectionPool[Any], timeout: float, token: Grant | None = None) -> None:
+        self.pool = pool
+        self.script: Generator[Any, Any, Grant] = steps.acquire(pool, timeout, token)
+        self.grant: Grant | None = None
+        self.wakes = 0
+
+    def send(self, answer: Any = None) -> Any:
+        """Go on with *answer*: the next step, or None when a connection is granted."""
+        try:
+            return self.script.send(answer)
+        except StopIteration as end:
+            self.grant = end.value
+            return None
+
+    def throw(self, error: BaseException) -> Any:
+        return self.script.throw(error)
+
+    def look(self, step: steps.Look) -> Any:
+        """What a look finds; no sleep."""
+        assert isinstance(step, steps.Look)
+        return step.waiter.poll(self._woken, step.due)
+
+    def _woken(self) -> None:
+        self.wakes += 1
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
+    # Its thread would do, in its own time, what is driven by hand here.
+    monkeypatch.setattr(keeper, "attend", lambda pool, side: None)
+    return FakeServer()
+
+
+def make(server: FakeServer, pool_size: int = 1, **options: Any) -> ConnectionPool[Any]:
+    options.setdefault("max_overflow", 0)
+    return ConnectionPool(FakeConnector(server), pool_size=pool_size, **options)
+
+
+def opened(hand: Hand) -> Grant:
+    """A borrow of a cold pool, whose connect is done at once."""
+    step = hand.send()
+    assert isinstance(step, steps.Begin)
+    step.creating.run()
+    step = hand.send()
+    assert isinstance(step, steps.Look)
+    assert hand.send(hand.look(step)) is None
+    assert hand.grant is not None
+    return hand.grant
+
+
+def play(hand: Hand, step: Any, turns: list[int], refusal: Exception | None) -> None:
+    """Do each step, for 20 turns at the most: connects at once; hooks of a borrow answer *refusal*."""
+    while step is not None and len(turns) < 20:
+        if isinstance(step, steps.CheckOut):
+            turns.append(1)
+            step = hand.send(refusal)
+        elif isinstance(step, steps.Begin):
+            if refusal is None:
+                turns.append(1)
+            step.creating.run()
+            step = hand.send()
+        else:
+            step = hand.send(hand.look(step))
+
+
+def idle(pool: ConnectionPool[Any], seconds: float = 0.0, count: int = 1) -> None:
+    """Have *count* connections lie idle for *seconds*."""
+    for lease in [pool.get() for _ in range(count)]:
+        pool.return_connection(lease)
+    time.sleep(seconds)
+
+
+def rest(pool: ConnectionPool[Any]) -> None:
+    """Nothing is out, on the way or waited for."""
+    gc.collect()
+    numbers = pool._numbers()
+    assert [numbers[name] for name in ("lent", "connecting", "waiting")] == [0, 0, 0], numbers
+
+
+def test_a_cold_borrow_connects_and_waits_for_it(server: FakeServer) -> None:
+    pool = make(server, name="cold")
+    hand = Hand(pool, 10.0)
+    began = time.monotonic()
+    step = hand.send()
+    assert isinstance(step, steps.Begin)
+    # It stands in the queue before the connect begins.
+    assert pool._numbers()["waiting"] == 1
+    step.creating.run()
+    look = hand.send()
+    assert (look.due, 9 < look.until - began < 10.5) == (False, True)
+    assert hand.send(hand.look(look)) is None
+    assert isinstance(hand.grant, Grant)
+    assert pool._numbers()["lent"] == 1
+    hand.grant = None
+    rest(pool)
+
+
+def test_an_idle_one_is_granted_without_a_step(server: FakeServer) -> None:
+    pool = make(server)
+    idle(pool)
+    hand = Hand(pool, 1.0)
+    assert hand.send() is None
+    assert hand.grant is not None
+    assert hand.grant.connection is server.made[0]
+
+
+def test_a_time_out_says_how_long_it_took(server: FakeServer) -> None:
+    pool = make(server)
+    kept = pool.get()
+    hand = Hand(pool, 0.2)
+    look = hand.send()
+    assert hand.look(look) is None
+    time.sleep(0.25)
+    with pytest.raises(PoolTimeout, match=r"had no connection within 0\.2\d s"):
+        hand.send(None)
+    assert pool._numbers()["timeouts"] == 1
+    pool.return_connection(kept)
+    rest(pool)
+
+
+def test_before_its_time_it_looks_again(server: FakeServer) -> None:
+    pool = make(server)
+    kept = pool.get()
+    hand = Hand(pool, 5.0)
+    look = hand.send()
+    assert hand.look(look) is None
+    again = hand.send(None)
+    assert isinstance(again, steps.Look)
+    assert again.until == look.until
+    pool.return_connection(kept)
+    assert hand.wakes == 1
+    assert hand.send(hand.look(again)) is None
+    assert hand.grant is not None
+
+
+def test_no_time_at_all(server: FakeServer) -> None:
+    """It waits for nobody; for a connect of its own it does, which has a bound of its own."""
+    pool = make(server)
+    hand = Hand(pool, 0.0)
+    begin = hand.send()
+    assert isinstance(begin, steps.Begin)
+    look = hand.send()
+    assert look.until == math.inf
+    assert hand.look(look) is None
+    assert isinstance(hand.send(None), steps.Look)
+    begin.creating.run()
+    assert hand.send(hand.look(look)) is None
+    other = Hand(pool, 0.0)
+    with pytest.raises(PoolTimeout, match=r"within 0\.00 s"):
+        other.send()
+    assert pool._numbers()["waiting"] == 0
+
+
+def test_a_return_beats_the_connect(server: FakeServer) -> None:
+    pool = make(server, pool_size=2, pool_timeout=5)
+    first = opened(Hand(pool, 1.0))
+    hand = Hand(pool, 10.0)
+    # Warm, and the only other borrower holds for long: it may be held back first.
+    step = hand.send()
+    del first
+    gc.collect()
+    if isinstance(step, steps.Begin):
+        look = hand.send()
+        assert hand.send(hand.look(look)) is None
+        step.creating.run()
+    else:
+        assert hand.send(hand.look(step)) is None
+    assert hand.grant is not None
+    assert hand.grant.connection is server.made[0]
+    hand.grant = None
+    rest(pool)
+
+
+def test_a_connect_that_fails(server: FakeServer) -> None:
+    server.up = False
+    pool = make(server, name="down")
+    hand = Hand(pool, 5.0)
+    begin = hand.send()
+    begin.creating.run()
+    look = hand.send()
+    found = hand.look(look)
+    assert found is False
+    with pytest.raises(ConnectFailed, match=r"^pool 'down': cannot connect to fake:1: Refused: ") as caught:
+        hand.send(found)
+    assert isinstance(caught.value.__cause__, Refused)
+    assert pool.outlook.error is caught.value.__cause__
+    rest(pool)
+
+
+def test_the_words_of_a_failed_connect() -> None:
+    assert str(steps.connect_failed("p", "", None)) == "p: cannot connect (it was given up)"
+    cause = OSError("gone")
+    failed = steps.connect_failed("p", "h:1", cause)
+    assert str(failed) == "p: cannot connect to h:1: OSError: gone"
+    assert failed.__cause__ is cause
+
+
+def test_closed_full_and_too_many_are_told_in_the_pools_words(server: FakeServer) -> None:
+    pool = make(server, name="mine", max_waiting=1)
+    kept = pool.get()
+    first = Hand(pool, 5.0)
+    look = first.send()
+    with pytest.raises(TooManyWaiters, match=r"^pool 'mine': 1 borrowers wait already \(max_waiting=1\)$"):
+        Hand(pool, 5.0).send()
+    pool.close_all()
+    with pytest.raises(PoolClosed) as told:
+        first.look(look)
+    with pytest.raises(PoolClosed, match="^pool 'mine' is closed$") as caught:
+        first.throw(told.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    with pytest.raises(PoolClosed, match="^pool 'mine' is closed$"):
+        Hand(pool, 5.0).send()
+    kept.close()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit()])
+def test_what_cuts_a_wait_short_leaves_nobody_in_the_queue(server: FakeServer, error: BaseException) -> None:
+    pool = make(server)
+    kept = pool.get()
+    hand = Hand(pool, 5.0)
+    hand.send()
+    assert pool._numbers()["waiting"] == 1
+    with pytest.raises(type(error)):
+        hand.throw(error)
+    assert pool._numbers()["waiting"] == 0
+    pool.return_connection(kept)
+    rest(pool)
+
+
+# Looks
+
+
+def test_a_young_one_is_not_looked_at_and_an_old_one_is(server: FakeServer) -> None:
+    pool = make(server, check_bypass=60)
+    idle(pool)
+    assert Hand(pool, 1.0).send() is None
+    gc.collect()
+    assert server.checks == 0
+    pool._suspect()
+    hand = Hand(pool, 1.0)
+    assert hand.send() is None
+    assert (server.checks, server.pings) == (1, 0)
+
+
+def test_dead_ones_are_replaced(server: FakeServer) -> None:
+    pool = make(server, pool_size=2, check_bypass=60)
+    idle(pool, count=2)
+    pool._suspect()
+    for each in server.made:
+        each.alive = False
+    hand = Hand(pool, 5.0)
+    begin = hand.send()
+    assert isinstance(begin, steps.Begin)
+    # The other one lay idle: it was tried before a connect was begun.
+    assert (server.checks, pool._numbers()["found_dead"]) == (2, 2)
+    assert [each.ended for each in server.made] == [True, True]
+    begin.creating.run()
+    look = hand.send()
+    assert hand.send(hand.look(look)) is None
+    assert hand.grant is not None
+    assert hand.grant.connection is server.made[2]
+
+
+def test_a_failed_look_makes_the_others_suspect(server: FakeServer) -> None:
+    pool = make(server, pool_size=2, check_bypass=60)
+    idle(pool, count=2)
+    pool._suspect()
+    alarms: list[int] = []
+    pool._suspect = lambda: alarms.append(1)  # type: ignore[method-assign]  # what is asked
+    first = Hand(pool, 5.0)
+    assert first.send() is None
+    assert alarms == []
+    first.grant = None
+    for each in server.made:
+        each.alive = False
+    assert isinstance(Hand(pool, 5.0).send(), steps.Begin)
+    assert alarms == [1]
+
+
+def test_an_expired_one_is_replaced_without_a_look(server: FakeServer) -> None:
+    pool = make(server, pool_recycle=0.05, check_bypass=60)
+    idle(pool, 0.1)
+    hand = Hand(pool, 5.0)
+    assert isinstance(hand.send(), steps.Begin)
+    assert server.checks == 0
+    assert pool._numbers()["expired"] == 1
+
+
+@pytest.mark.parametrize(
+    ("timeout", "least", "most"), [(1.0, 0.3, 0.5), (100.0, 2.0, 2.0), (0.02, 0.05, 0.05)]
+)
+def test_a_ping_is_bounded_by_half_of_what_is_left(
+    server: FakeServer, timeout: float, least: float, most: float
+) -> None:
+    pool = make(server, check_bypass=60, pool_pre_ping=True)
+    for answered in (True, False):
+        idle(pool)
+        pool._suspect()
+        hand = Hand(pool, timeout)
+        ping = hand.send()
+        assert isinstance(ping, steps.Ping)
+        assert ping.connection is server.made[-1]
+        assert least <= ping.timeout <= most
+        step = hand.send(answered)
+        assert (step is None) == answered
+        assert isinstance(step, steps.Begin) != answered
+        hand.grant = step = None
+        hand.script.close()
+        gc.collect()
+
+
+def test_a_dead_one_is_not_pinged(server: FakeServer) -> None:
+    pool = make(server, check_bypass=60, pool_pre_ping=True)
+    idle(pool)
+    pool._suspect()
+    server.made[0].alive = False
+    assert isinstance(Hand(pool, 1.0).send(), steps.Begin)
+
+
+def test_cut_short_in_a_ping_the_connection_is_closed(server: FakeServer) -> None:
+    pool = make(server, check_bypass=60, pool_pre_ping=True)
+    idle(pool)
+    pool._suspect()
+    hand = Hand(pool, 1.0)
+    assert isinstance(hand.send(), steps.Ping)
+    with pytest.raises(KeyboardInterrupt):
+        hand.throw(KeyboardInterrupt())
+    assert server.made[0].ended
+    assert pool._numbers()["discarded"] == 1
+    rest(pool)
+
+
+def test_closed_in_a_ping(server: FakeServer) -> None:
+    """After a close nobody is lent anything, however well the connection is."""
+    pool = make(server, check_bypass=60, pool_pre_ping=True)
+    idle(pool)
+    pool._suspect()
+    hand = Hand(pool, 1.0)
+    hand.send()
+    pool.close_all()
+    with pytest.raises(PoolClosed):
+        hand.send(True)
+    assert server.made[0].ended
+
+
+def test_new_connections_that_are_dead_at_once(server: FakeServer) -> None:
+    """It does not connect for ever: once all that was open is replaced, a new one that is dead is an error."""
+    pool = make(server, pool_size=2, check_bypass=0, name="odd")
+    idle(pool, count=2)
+    server.on_check = lambda connection: False
+    hand = Hand(pool, 60.0)
+    step = hand.send()
+    connects: list[int] = []
+    with pytest.raises(ConnectFailed) as caught:
+        play(hand, step, connects, None)
+    assert (
+        str(caught.value) == "pool 'odd': new connections to fake:1 are found dead as soon as they are open"
+    )
+    assert len(connects) <= 5
+    rest(pool)
+    assert "new connections are found" in str(steps.dead_at_once(ConnectionPool(dict)))
+
+
+def test_an_age_limit_of_nothing_still_lends(server: FakeServer) -> None:
+    pool = make(server, pool_recycle=1e-9)
+    idle(pool)
+    for _ in range(3):
+        with pool.connection(timeout=5) as conn:
+            assert conn.query(1) == 1
+
+
+# Hooks
+
+
+def test_a_hook_of_the_borrow_is_asked(server: FakeServer) -> None:
+    pool = make(server, pool_size=2, on_checkout=lambda connection: None)
+    idle(pool)
+    hand = Hand(pool, 1.0)
+    step = hand.send()
+    assert isinstance(step, steps.CheckOut)
+    assert step.connection is server.made[0]
+    assert hand.send(None) is None
+    assert hand.grant is not None
+    hand.grant = None
+    rest(pool)
+    assert not server.made[0].ended
+
+
+def test_a_refusal_tries_the_next_at_most_capacity_and_one(server: FakeServer) -> None:
+    pool = make(server, pool_size=2, on_checkout=lambda connection: None)
+    idle(pool, count=2)
+    hand = Hand(pool, 5.0)
+    refusals: list[int] = []
+    with pytest.raises(ValueError, match="not this one"):
+        play(hand, hand.send(), refusals, ValueError("not this one"))
+    assert len(refusals) == 3
+    assert all(each.ended for each in server.made)
+    rest(pool)
+
+
+def test_a_refusal_without_time(server: FakeServer) -> None:
+    pool = make(server, on_checkout=lambda connection: None)
+    idle(pool)
+    kept: list[Any] = []
+    hand = Hand(pool, 0.0)
+    hand.send()
+    # The place that the refused one leaves is taken at once.
+    server.aborts = False
+    server.close_time = 0.3
+    with pytest.raises(PoolTimeout):
+        hand.send(ValueError("no"))
+    rest(pool)
+    assert kept == []
+
+
+def test_cut_short_in_a_hook_the_connection_is_closed(server: FakeServer) -> None:
+    pool = make(server, on_checkout=lambda connection: None)
+    idle(pool)
+    hand = Hand(pool, 1.0)
+    assert isinstance(hand.send(), steps.CheckOut)
+    with pytest.raises(KeyboardInterrupt):
+        hand.throw(KeyboardInterrupt())
+    assert server.made[0].ended
+    rest(pool)
+
+
+def test_a_time_out_is_told_to_hooks_and_raised(server: FakeServer) -> None:
+    pool = make(server, on_timeout=lambda error: None)
+    kept = pool.get()
+    hand = Hand(pool, 0.0)
+    step = hand.send()
+    assert isinstance(step, steps.TimedOut)
+    with pytest.raises(PoolTimeout) as caught:
+        hand.send()
+    assert caught.value is step.error
+    pool.return_connection(kept)
+
+
+# Connects in the borrower
+
+
+def test_a_connect_in_the_borrower(server: FakeServer) -> None:
+    pool = make(server, create_in="caller")
+    hand = Hand(pool, 5.0)
+    step = hand.send()
+    assert isinstance(step, steps.ConnectHere)
+    assert hand.send(step.creating.run_here()) is None
+    assert hand.grant is not None
+    other = Hand(pool, 5.0)
+    look = other.send()
+    assert isinstance(look, steps.Look)
+    # The connection comes back broken: its place is the waiter's, who leaves the queue for its own connect.
+    hand.grant.discard()
+    step = other.send(other.look(look))
+    assert isinstance(step, steps.ConnectHere)
+    assert pool._numbers()["waiting"] == 0
+    assert other.send(step.creating.run_here()) is None
+    other.grant = None
+    rest(pool)
+
+
+def test_a_connect_in_the_borrower_that_fails(server: FakeServer) -> None:
+    server.up = False
+    pool = make(server, create_in="caller")
+    step = Hand(pool, 5.0).send()
+    with pytest.raises(ConnectFailed) as caught:
+        step.creating.run_here()
+    assert isinstance(caught.value.__cause__, Refused)
+    for own in (PoolError("forked"), ConfigError("bad")):
+        server.on_connect = _raising(own)
+        step = Hand(pool, 5.0).send()
+        with pytest.raises(type(own)) as told:
+            step.creating.run_here()
+        assert told.value is own
+    server.on_connect = _raising(KeyboardInterrupt())
+    step = Hand(pool, 5.0).send()
+    with pytest.raises(KeyboardInterrupt):
+        step.creating.run_here()
+    rest(pool)
+    assert pool._numbers()["connect_failures"] == 4
+
+
+def _raising(error: BaseException) -> Any:
+    def hook() -> None:
+        raise error
+
+    return hook
+
+
+# Creating
+
+
+def test_attempts_double_with_jitter_and_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(creating_module, "monotonic", lambda: 100.0)
+    for factor in (0.5, 0.75, 1.0):
+        monkeypatch.setattr(creating_module.random, "uniform", lambda low, high, factor=factor: factor)
+        pauses = attempts(1000.0)
+        found = [next(pauses) for _ in range(8)]
+        assert found == pytest.approx([factor * each for each in (0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0)])
+    seen: list[tuple[float, float]] = []
+    monkeypatch.setattr(creating_module.random, "uniform", lambda *bounds: seen.append(bounds) or 1.0)
+    assert list(attempts(100.05)) == []
+    assert next(attempts(100.06)) == 0.05
+    assert seen == [(0.5, 1.0)] * 2
+    assert list(attempts(100.0)) == []
+
+
+def test_a_failed_connect_is_tried_again_for_as_long_as_it_may(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(creating_module, "sleep", pauses.append)
+    server.up = False
+    pool = make(server, retry_connect_for=30)
+    step = Hand(pool, 30.0).send()
+    monkeypatch.setattr(creating_module, "attempts", lambda until: iter([0.1, 0.2]))
+    step.creating.run()
+    assert (pauses, server.attempts) == ([0.1, 0.2], 3)
+    assert isinstance(step.creating.error, Refused)
+    monkeypatch.setattr(creating_module, "attempts", lambda until: iter([0.1, 0.2]))
+    step = Hand(pool, 30.0).send()
+    server.on_connect = lambda: setattr(server, "up", server.attempts == 5)
+    step.creating.run()
+    assert (server.attempts, server.connects) == (5, 1)
+    assert step.creating.error is not None
+
+
+def test_it_sleeps_by_the_clock() -> None:
+    began = time.monotonic()
+    creating_module.sleep(0.05)
+    assert time.monotonic() - began >= 0.05
+
+
+@pytest.mark.parametrize("given", [None, "coroutine"])
+def test_what_is_no_connection(given: Any) -> None:
+    async def connect() -> None:
+        """Never awaited."""
+
+    pool: ConnectionPool[Any] = ConnectionPool(connect if given else lambda: None)  # type: ignore[arg-type,return-value]
+    kept = ThreadCreating(None, pool._side, pool.outlook, 0.0)  # type: ignore[arg-type]  # no permit is needed
+    with pytest.raises(
+        TypeError, match="returned a coroutine: it needs an Async" if given else "returned None for"
+    ):
+        kept.accept(connect() if given else None)
+
+
+def test_what_a_connect_is_called_in_the_log(server: FakeServer) -> None:
+    pool = make(server, name="main")
+    made = ThreadCreating(None, pool._side, pool.outlook, 0.0)  # type: ignore[arg-type]  # no permit is needed
+    assert made.where == "pool 'main' (fake:1)"
+    pool._side.base.target = ""
+    assert made.where == "pool 'main'"
+    made.note_failure(error := OSError("x"))
+    assert made.error is error is pool.outlook.error
+    assert isinstance(made.failure(), ConnectFailed)
+    assert made.accept(connection := object()) is connection
+    assert pool.outlook.error is None
+    made.error = own = PoolError("own")
+    assert made.failure() is own
+
+
+def test_the_old_connection_is_ended_before_its_place_is_used(server: FakeServer) -> None:
+    """One that its abort does not end is closed first; one that it ends, later."""
+    for aborts in (True, False):
+        server.aborts = aborts
+        pool = make(server, pool_recycle=0.05)
+        idle(pool, 0.08)
+        old = server.made[-1]
+        order: list[str] = []
+        server.on_connect = lambda old=old, order=order: order.append("closed" if old.closed else "open")
+        step = Hand(pool, 5.0).send()
+        assert old.ended == aborts
+        step.creating.run()
+        assert old.ended
+        if not aborts:
+            assert order == ["closed"]
+        server.on_connect = lambda: None
+        pool.close_all()
+
+
+def test_a_connect_that_is_not_begun_ends_the_old_one(server: FakeServer) -> None:
+    server.aborts = False
+    pool = make(server, pool_recycle=0.05)
+    idle(pool, 0.08)
+    hand = Hand(pool, 5.0)
+    step = hand.send()
+    old = server.made[0]
+    step.creating.abandon()
+    step.creating.abandon()
+    deadline = time.monotonic() + 5
+    while not old.closed and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert old.closed
+    step.creating.run()
+    assert server.connects == 2
+
+
+# Keepalive
+
+
+def pinged(pool: ConnectionPool[Any], *answers: Any) -> list[steps.Ping]:
+    """Drive the script of the threads' group: its pings."""
+    script = keepalive.script(pool, 0)
+    found: list[steps.Ping] = []
+    given = iter(answers)
+    with suppress(StopIteration):
+        step = next(script)
+        while True:
+            found.append(step)
+            step = script.send(next(given))
+    script.close()
+    return found
+
+
+def test_each_silent_connection_is_pinged_once(server: FakeServer) -> None:
+    pool = make(server, pool_size=3, keepalive=0.05)
+    idle(pool, 0.0, count=3)
+    assert pinged(pool) == []
+    time.sleep(0.08)
+    found = pinged(pool, True, True, True)
+    assert {each.connection for each in found} == set(server.made)
+    assert {each.timeout for each in found} == {pool.ping_timeout}
+    assert pinged(pool) == []
+    assert (pool.checkedin, pool._numbers()["loans"]) == (3, 3)
+    pool.close_all()
+    assert pinged(pool) == []
+
+
+def test_the_first_that_is_silent_ends_the_round(server: FakeServer) -> None:
+    pool = make(server, pool_size=3, keepalive=0.05, check_bypass=10)
+    idle(pool, 0.08, count=3)
+    assert len(pinged(pool, False)) == 1
+    assert (pool.checkedin, pool._numbers()["discarded"]) == (2, 1)
+    # The others are looked at before they are lent.
+    pool.return_connection(pool.get())
+    assert server.checks >= 2
+
+
+def test_a_dead_one_is_closed_without_a_ping(server: FakeServer) -> None:
+    pool = make(server, keepalive=0.05)
+    idle(pool, 0.08)
+    server.made[0].alive = False
+    assert pinged(pool) == []
+    assert pool._numbers()["discarded"] == 1
+
+
+def test_cut_short_in_the_ping_it_is_closed(server: FakeServer) -> None:
+    pool = make(server, keepalive=0.05)
+    idle(pool, 0.08)
+    script = keepalive.script(pool, 0)
+    next(script)
+    assert pool.checkedout == 1
+    script.close()
+    assert (pool.checkedout, server.made[0].ended) == (0, True)
+
+
+def test_without_the_option_there_is_no_ping(server: FakeServer) -> None:
+    pool = make(server)
+    idle(pool, 0.01)
+    assert pinged(pool) == []

@@ -10,7 +10,7 @@ from poolhouse.cluster import breaker as breakers
 from poolhouse.cluster import node as nodes
 from poolhouse.cluster.balance import POLICIES, distance, schedule
 from poolhouse.cluster.breaker import Breaker, State
-from poolhouse.cluster.codes import FAILS, TRANSPORT, judge, rule_of
+from poolhouse.cluster.codes import FAILS, TRANSPORT, judge, judge_connect, rule_of
 from poolhouse.cluster.route import MOST_ATTEMPTS, Route, Tries, is_read
 from poolhouse.errors import ConnectFailed, PoolClosed, PoolTimeout
 from poolhouse.options import POLICIES as NAMES
@@ -249,14 +249,14 @@ def test_least_loaded_goes_by_load_times_latency() -> None:
     one.measured(0.010, driven.now)
     other.measured(0.019, driven.now)
     assert driven.picks(10) == [0, 10]
-    # Ten times as slow: worth ten times the load.
+    # Ten times as slow: as slow as nine full pools before it.
     driven = Driven(2, "least_loaded")
     fast, slow = driven.list
     fast.measured(0.010, driven.now)
     slow.measured(0.100, driven.now)
-    driven.loads.update({fast.name: 8, slow.name: 0})
+    driven.loads.update({fast.name: 170, slow.name: 0})
     assert driven.picks(10) == [10, 0]
-    driven.loads.update({fast.name: 10})
+    driven.loads.update({fast.name: 190})
     assert driven.picks(10) == [0, 10]
 
 
@@ -265,8 +265,29 @@ def test_a_slow_node_is_forgotten_to_be_slow() -> None:
     slow = driven.list[0]
     slow.measured(0.8, driven.now)
     assert slow.latency_at(driven.now + nodes.FORGET) == pytest.approx(0.4)
-    slow.measured(0.2, driven.now + nodes.FORGET)
-    assert slow.latency_at(driven.now + nodes.FORGET) == pytest.approx(0.38)
+
+
+def test_a_stall_is_one_stall_however_many_borrowers_measure_it() -> None:
+    driven = Driven(1)
+    node = driven.list[0]
+    for step in range(100):
+        node.measured(0.05, driven.now + step / 100)
+    assert node.latency == pytest.approx(0.05)
+    for _ in range(20):
+        node.measured(0.35, driven.now + 1.3)
+    assert 0.1 < node.latency < 0.15
+    for step in range(100):
+        node.measured(0.05, driven.now + 1.3 + step / 50)
+    assert node.latency < 0.07
+
+
+def test_least_loaded_tries_a_slow_node_again() -> None:
+    driven = Driven(3, "least_loaded")
+    for node, latency in zip(driven.list, (0.5, 0.01, 0.01), strict=True):
+        node.measured(latency, driven.now)
+    for node in driven.list[1:]:
+        node.measured(0.01, driven.now + 0.1)
+    assert driven.picks(1000)[0] == 5
 
 
 def test_a_schedule_is_spread() -> None:
@@ -282,6 +303,7 @@ TABLE = {
     (32, 95, 96, 209, 210, 279): {"elsewhere": True, "breaks": True},
     (202, 203, 364, 439, 745): {"elsewhere": True, "pause": True, "penalty": True},
     (241, 425, 107): {"elsewhere": True, "attempts": 1},
+    (216,): {"elsewhere": True},
     (225, 242, 999): {"elsewhere": True, "penalty": True, "no_writes": True},
     (265, 369, 519, 236): {"elsewhere": True, "penalty": True},
     (164,): {"elsewhere": True, "attempts": 1, "no_writes": True, "refused": True},
@@ -304,7 +326,8 @@ def test_an_error_is_judged_by_its_code_then_by_the_wire() -> None:
     assert judge(DatabaseError("Code: 202, e.displayText() = ..."), broken=True) is rule_of(202)
     assert judge(OperationalError("connection reset"), broken=True) is TRANSPORT
     assert judge(OperationalError("connection reset"), broken=False) is None
-    assert judge(ConnectFailed("no"), broken=False) is TRANSPORT
+    assert judge_connect(OSError("refused")) is judge_connect(None) is TRANSPORT
+    assert judge_connect(DatabaseError("Code: 193, wrong password")) is FAILS
     # The borrower's own errors, even with a code, and cancels.
     own = ValueError("Code: 210")
     own.code = 210  # type: ignore[attr-defined]

@@ -4,8 +4,11 @@ A policy is a function of the candidates, which are the nodes that may be chosen
 configured. What it remembers is one counter, whose step is atomic, so it takes no lock.
 
 ``least_loaded`` takes two at random and the better of them: with the least of all, borrowers of the same moment would
-all go to the same node. Better is fewer borrowers times time; but times within a factor of two are noise, which would
-only drive borrowers from one node to the other and back.
+all go to the same node. Better is where the next borrower is through first: after the node's usual time, and as many
+times more as its pool is full. Times within a factor of two are noise, which would only drive borrowers from one node
+to the other and back; then the fewer borrowers decide. Each two-hundredth borrower goes to the node that was measured
+longest ago: a node that was slow for a moment would else be slow for ever, and one in two hundred is no percentile that
+anybody watches.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ __all__ = ["POLICIES", "Policy", "schedule"]
 
 #: Latencies that differ by less than this factor are alike.
 NOISE = 2.0
+#: Each so-manieth borrower goes where nobody measured for the longest.
+EXPLORE = 200
 
 Policy = Callable[[Sequence[Node], float], Node]
 
@@ -66,9 +71,13 @@ def _nearest_hostname(nodes: Sequence[Node]) -> Policy:
 
 
 def _least_loaded(nodes: Sequence[Node]) -> Policy:
+    turns = itertools.count(1)
+
     def choose(candidates: Sequence[Node], now: float) -> Node:
         if len(candidates) == 1:
             return candidates[0]
+        if not next(turns) % EXPLORE:
+            return min(candidates, key=lambda node: node.measured_at)
         one, other = random.sample(candidates, 2)
         return one if _cost(one, other, now) <= _cost(other, one, now) else other
 
@@ -79,8 +88,8 @@ def _cost(node: Node, beside: Node, now: float) -> float:
     mine, its = node.latency_at(now), beside.latency_at(now)
     # Of a node that nobody measured nothing is known: it counts as the other does.
     if not mine or not its or max(mine, its) < NOISE * min(mine, its):
-        return node.load() + 1.0
-    return (node.load() + 1.0) * mine
+        return float(node.load())
+    return (1.0 + node.load() / node.capacity()) * mine
 
 
 #: Name -> what makes the policy for a list of nodes.

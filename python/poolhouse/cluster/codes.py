@@ -11,6 +11,7 @@ transport, 32, 95, 96, 209, 210, 279   goes to another node                     
 164                                    goes once to another node that takes writes     no writes
 373                                    stays, with a new session id                    no blame
 252                                    stays, after a pause                            no blame
+216                                    goes to another node                            no blame
 159, 394, 735                          fails                                           no blame
 192 to 194, 497, 516                   fails: a wrong user or right is wrong elsewhere  no blame
 any other                              fails                                           no blame
@@ -18,6 +19,9 @@ any other                              fails                                    
 
 "Goes" means a read. A write goes on only when it cannot have been executed: nothing of it was sent, or it carries a
 deduplication token, or the server refused it before doing anything (164).
+
+216 is not the server's doing: the driver sent a read again after its connection was lost, under the same query id,
+while the first copy still ran.
 
 A code goes before what happened on the wire: a node that answered with a code is there.
 """
@@ -27,9 +31,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from poolhouse.connectors.judgement import chain, http_error_code
-from poolhouse.errors import ConnectFailed, PoolClosed
 
-__all__ = ["FAILS", "TRANSPORT", "Rule", "is_silence", "judge", "rule_of"]
+__all__ = ["FAILS", "TRANSPORT", "Rule", "is_silence", "judge", "judge_connect", "rule_of"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ _TABLE: dict[int, Rule] = {
     **dict.fromkeys((265, 369, 519, 236), _BEHIND),
     164: Rule(elsewhere=True, attempts=1, no_writes=True, refused=True),
     373: Rule(here=True, attempts=1, new_session=True),
+    216: Rule(elsewhere=True),
     252: Rule(here=True, attempts=2, pause=True),
     **dict.fromkeys((159, 394, 735), FAILS),
     **dict.fromkeys((192, 193, 194, 497, 516), FAILS),
@@ -96,12 +100,20 @@ def judge(error: BaseException, *, broken: bool) -> Rule | None:
     if not isinstance(error, Exception):
         # A cancel or Ctrl-C breaks the connection, too, and is nobody's fault.
         return None
-    if isinstance(error, (ConnectFailed, PoolClosed)):
-        return TRANSPORT
     code = http_error_code(error) if _is_drivers(error) else None
     if code is not None:
         return rule_of(code)
     return TRANSPORT if broken else None
+
+
+def judge_connect(error: BaseException | None) -> Rule:
+    """The line of the table for *error*, which a connect met: a refused password is refused elsewhere, too.
+
+    >>> judge_connect(OSError("refused")) is TRANSPORT
+    True
+    """
+    code = http_error_code(error) if error is not None and _is_drivers(error) else None
+    return TRANSPORT if code is None else rule_of(code)
 
 
 def is_silence(error: BaseException) -> bool:

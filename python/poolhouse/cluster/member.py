@@ -15,6 +15,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from poolhouse.cluster.codes import judge_connect
 from poolhouse.cluster.node import Node
 from poolhouse.pool.sides import Outlook
 
@@ -124,8 +125,13 @@ class Member:
         if pools is not None and pools is not self.pools:
             # News of a pool that was replaced: they are known.
             return
-        if self.node.connect_failed(error, monotonic()):
-            self.out(error)
+        now = monotonic()
+        rule = judge_connect(error)
+        if rule.breaks:
+            if self.node.connect_failed(error, now):
+                self.out(error)
+        elif rule.elsewhere:
+            self.node.ended(rule, now, now)
 
     def out(self, error: BaseException | None) -> None:
         """The node has just been put out: replace its pool."""

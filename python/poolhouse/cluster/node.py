@@ -34,8 +34,9 @@ SLOW_START, FIRST_SHARE = 1.5, 0.1
 PENALTY, PENALTY_LEAVES, LEAST_SHARE = 5.0, 0.5, 0.1
 #: Seconds for which a node that takes no writes gets none.
 NO_WRITES = 10.0
-#: Weight of the newest latency in the average.
-NEWEST = 0.1
+#: Seconds over which latencies are averaged. By time and not by number: when a node stalls for a moment, all its
+#: borrowers measure that at once, and it is one stall.
+AVERAGED = 1.0
 #: Seconds in which a latency that nobody measured since loses half of its weight: a slow node is tried again.
 FORGET = 10.0
 
@@ -72,7 +73,7 @@ class Node:
         self.error: BaseException | None = None
         #: Seconds of a use, on average; 0 while none is known.
         self.latency = 0.0
-        self._measured_at = -math.inf
+        self.measured_at = -math.inf
         self._penalty_left = 1.0
         self._penalty_at = -math.inf
         self._no_writes_until = -math.inf
@@ -102,9 +103,9 @@ class Node:
 
     def measured(self, seconds: float, now: float) -> None:
         """A use that ended well took so long."""
-        known = self.latency_at(now)
-        self.latency = known + NEWEST * (seconds - known) if known else seconds
-        self._measured_at = now
+        weight = 1.0 - math.exp(-max(now - self.measured_at, 0.0) / AVERAGED)
+        self.latency += weight * (seconds - self.latency)
+        self.measured_at = now
 
     def probed(self, error: BaseException | None, now: float) -> bool:
         """A probe ended. Whether that put the node out or in."""
@@ -117,8 +118,8 @@ class Node:
 
     def latency_at(self, now: float) -> float:
         """Seconds of a use on average; less and less, the longer nobody measured."""
-        unused = now - self._measured_at
-        return self.latency * 0.5 ** (unused / FORGET) if unused > 0 else self.latency
+        unused = now - self.measured_at
+        return self.latency * 0.5 ** (unused / FORGET) if self.latency and unused > 0 else self.latency
 
     @property
     def trusted(self) -> bool:

@@ -16,7 +16,7 @@ import re
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from poolhouse.cluster.codes import FAILS, Rule
+from poolhouse.cluster.codes import FAILS, Rule, judge_connect
 from poolhouse.errors import ConnectFailed, PoolClosed, PoolError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Route:
 
         Raises *error* where no other node would do better.
         """
-        if isinstance(error, ConnectFailed):
+        if isinstance(error, ConnectFailed) and judge_connect(error.__cause__).elsewhere:
             self._failures.append((node, error))
         elif isinstance(error, PoolClosed) and replaced:
             self._failures.append((node, node.error or error))

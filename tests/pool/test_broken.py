@@ -81,7 +81,7 @@ def test_retry_connect_for_bridges_a_short_outage(bench: Bench) -> None:
 
 
 @pytest.mark.forced(
-    "the HTTP driver opens another socket by itself before it sends: see tests/faults/test_outage.py"
+    "the HTTP driver opens another socket by itself before it sends: see tests/server/test_outage.py"
 )
 def test_broken04_the_server_dies_under_lent_and_idle(bench: Bench) -> None:
     pool = bench.pool(6, check_bypass=10)
@@ -116,7 +116,7 @@ def test_broken05_the_borrower_closed_it_and_the_server_is_down(bench: Bench) ->
 
 
 @pytest.mark.forced(
-    "the HTTP driver opens another socket by itself before it sends: see tests/faults/test_outage.py"
+    "the HTTP driver opens another socket by itself before it sends: see tests/server/test_outage.py"
 )
 def test_broken07_after_one_failure_the_others_are_looked_at(bench: Bench) -> None:
     pool = bench.pool(5, check_bypass=10)

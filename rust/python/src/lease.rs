@@ -164,6 +164,10 @@ impl Lease {
     /// `Ok(false)`: it was given back before.
     pub(crate) fn give_back(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>, keep: bool) -> PyResult<bool> {
         if self.forks != FORKS.load(Ordering::Relaxed) {
+            if error.is_some() {
+                // What ends the block comes out of it: a `SystemExit`, say, by which a forked child ends.
+                return Ok(false);
+            }
             return Err(
                 Kind::Pool.error(py, "this lease was taken before the process forked; it stays with the parent")
             );

@@ -5,7 +5,7 @@ package and the module.
 """
 
 from collections.abc import Callable
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypeVar, final
 
 from typing_extensions import disjoint_base
@@ -154,6 +154,7 @@ class Lease(Generic[_C]):
         """The driver's own object."""
 
     def _fill(self, grant: Grant) -> None: ...
+    def _taken_at(self, frame: FrameType) -> None: ...
     def __getattribute__(self, name: str, /) -> Any: ...
     def __setattr__(self, name: str, value: Any, /) -> None: ...
     def __delattr__(self, name: str, /) -> None: ...

@@ -8,11 +8,25 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from poolhouse import AsyncConnectionPool, ConfigError, ConnectFailed, ConnectionPool, PoolTimeout
+from poolhouse import (
+    AsyncConnectionPool,
+    AsyncSession,
+    ConfigError,
+    ConnectFailed,
+    ConnectionPool,
+    PoolTimeout,
+    Session,
+    create_async_engine,
+    create_engine,
+)
+from poolhouse.engine.statements import AsyncStatements, Statements
+from poolhouse.pool import leaks
 from tests.support.bench import Bench, TaskBench, assert_whole, at_rest, within
 from tests.support.wait import eventually
 
@@ -327,3 +341,117 @@ def test_names_of_tasks(tasks: TaskBench) -> None:
             return str(pool.holders()[0].who)
 
     assert tasks.do(named()) == "task 'report'"
+
+
+def _line_of(text: str) -> int:
+    lines = Path(__file__).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if line.endswith(f"# {text}"))
+
+
+class SlowEngine(Statements):
+    """The calls of an engine on connections whose queries hang."""
+
+    def __init__(self, leak_detection: float | None) -> None:
+        self.entered, self.go_on = entered, go_on = threading.Event(), threading.Event()
+
+        class Slow:
+            """A connection whose queries hang."""
+
+            def query(self, *_: Any, **__: Any) -> Any:
+                entered.set()
+                go_on.wait(10)
+                raise LookupError
+
+        self.pool = ConnectionPool(Slow, pool_size=1, leak_detection=leak_detection)
+        self.connection = self._lend = self.pool.connection
+
+
+@pytest.mark.parametrize("leak_detection", [None, 60.0])
+def test_a_holder_inside_a_call_of_ours_is_named_by_its_own_line(leak_detection: float | None) -> None:
+    """``engine.query`` borrows on a line of ours; who called it is what helps."""
+    engine = SlowEngine(leak_detection)
+
+    def by_query() -> None:
+        engine.query("SELECT 1")  # here, by query
+
+    def by_session() -> None:
+        Session(engine).execute("SELECT 1")  # type: ignore[arg-type]  # here, by session
+
+    with engine.pool, ThreadPoolExecutor(1) as workers:
+        for work, mark in ((by_query, "here, by query"), (by_session, "here, by session")):
+            engine.entered.clear()
+            engine.go_on.clear()
+            future = workers.submit(work)
+            assert engine.entered.wait(10)
+            (holder,) = engine.pool.holders()
+            assert holder.where == f"{__file__}:{_line_of(mark)}"
+            assert ("in by_" in holder.stack) == (leak_detection is not None)
+            engine.go_on.set()
+            with pytest.raises(LookupError):
+                future.result(10)
+
+
+@pytest.mark.parametrize("leak_detection", [None, 60.0])
+async def test_a_task_inside_a_call_of_ours_is_named_by_its_own_line(leak_detection: float | None) -> None:
+    class Slow:
+        """A connection whose queries hang."""
+
+        async def query(self, *_: Any, **__: Any) -> Any:
+            await asyncio.sleep(60)
+
+    class Engine(AsyncStatements):
+        """The calls of an engine."""
+
+        def __init__(self) -> None:
+            self.pool = AsyncConnectionPool(Slow, pool_size=1, leak_detection=leak_detection)
+            self._lend = self.pool.connection
+
+    engine = Engine()
+
+    async def inner() -> None:
+        await engine.query("SELECT 1")  # here, by a task
+
+    async def outer() -> None:
+        await inner()
+
+    async with engine.pool:
+        task = asyncio.create_task(outer(), name="slow-one")
+        while not engine.pool.checkedout:  # noqa: ASYNC110 - it tells nobody when it changes
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        (holder,) = engine.pool.holders()
+        assert holder.who == "task 'slow-one'"
+        assert holder.where == f"{__file__}:{_line_of('here, by a task')}"
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def test_a_block_of_ours_is_named_by_the_line_that_entered_it() -> None:
+    with create_engine("chdb://", pool_size=1) as engine:
+        for mark, block in {
+            "a session": lambda: Session(engine),
+            "a unit": engine.begin,
+            "settings": lambda: engine.connection(settings={"max_threads": 1}),
+        }.items():
+            with block():  # here, a block
+                (holder,) = engine.pool.holders()
+                assert holder.where == f"{__file__}:{_line_of('here, a block')}", mark
+        assert engine.pool.holders() == []
+
+
+async def test_a_block_of_ours_in_a_task_is_named_by_the_line_that_entered_it() -> None:
+    async with create_async_engine("chdb://", pool_size=1) as engine:
+        for mark, block in {
+            "a session": lambda: AsyncSession(engine),
+            "a unit": engine.begin,
+            "settings": lambda: engine.connection(settings={"max_threads": 1}),
+        }.items():
+            async with block():  # here, a block of a task
+                (holder,) = engine.pool.holders()
+                assert holder.where == f"{__file__}:{_line_of('here, a block of a task')}", mark
+
+
+def test_a_line_of_ours_stays_where_nothing_better_is_known() -> None:
+    assert leaks.line_outside(leaks.__file__, 1, 0, None, ()) == (leaks.__file__, 1)
+    assert leaks.line_outside(leaks.__file__, 1, 0, None, (("mine.py", 7, "f"),)) == ("mine.py", 7)
+    assert leaks.line_outside("mine.py", 1, 0, None, (("other.py", 7, "f"),)) == ("mine.py", 1)

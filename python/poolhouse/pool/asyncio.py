@@ -153,6 +153,13 @@ class AsyncConnectionPool(PoolFace[C]):
             self._names, self._named_at = names, now
         return self._names
 
+    def _task_at(self, address: int) -> asyncio.Task[Any] | None:
+        for side in self._all_sides():
+            for task in asyncio.all_tasks(side.loop):
+                if id(task) == address:
+                    return task
+        return None
+
     # -- the slow path of the native methods
 
     async def _enter_slowly(self, lease: Lease[C], timeout: float | None, first: Grant | None) -> Lease[C]:
@@ -254,6 +261,7 @@ class AsyncConnectionPool(PoolFace[C]):
         session_id: str | None,
     ) -> AsyncIterator[Any]:
         async with self.connection(timeout) as lease:
+            self._note_borrower(lease)
             self.connector.configure(
                 connection_of(cast("Lease[C]", lease)),
                 settings=settings,

@@ -204,7 +204,7 @@ class PoolFace(_core.Pool, Generic[C]):
                 connection=slot,
                 who=tasks.get(task, "a task that has ended") if task else _thread_name(thread),
                 seconds=max(now - since, 0.0),
-                where=f"{file}:{line}" if file is not None else "",
+                where=self._place(file, line, thread, task, trace) if file is not None else "",
                 thread=thread,
                 since=since,
                 task=task,
@@ -403,6 +403,20 @@ class PoolFace(_core.Pool, Generic[C]):
         for partner in self._partnered():
             names.update(partner._task_names())
         return names
+
+    def _note_borrower(self, lease: Any) -> None:
+        """The line that a message names is that of whoever called us, not of the block that borrows for them."""
+        frame = leaks.borrower()
+        if frame is not None:
+            lease._taken_at(frame)
+
+    def _place(self, file: str, line: int, thread: int, task: int, trace: Any) -> str:
+        found = leaks.line_outside(file, line, thread, task and self._task_at(task), trace or ())
+        return f"{found[0]}:{found[1]}"
+
+    def _task_at(self, address: int) -> Any:
+        """The task at *address*, if it is one that may hold a connection."""
+        return next((found for each in self._partnered() if (found := each._task_at(address))), None)
 
     def _partnered(self) -> list[PoolFace[Any]]:
         """The pools that share this one's capacity."""

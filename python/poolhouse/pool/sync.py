@@ -186,6 +186,7 @@ class ConnectionPool(PoolFace[C]):
         session_id: str | None,
     ) -> Iterator[Any]:
         with self.connection(timeout) as lease:
+            self._note_borrower(lease)
             self.connector.configure(
                 connection_of(cast("Lease[C]", lease)),
                 settings=settings,

@@ -160,6 +160,17 @@ fn by_object() -> Place {
     }
 }
 
+/// The place of a frame object.
+pub(crate) fn of(frame: &Bound<'_, PyAny>) -> PyResult<Place> {
+    let instruction = frame.getattr("f_lasti")?.extract()?;
+    let code = frame.getattr("f_code")?;
+    // SAFETY: the check reads the type of a live object.
+    if unsafe { ffi::PyCode_Check(code.as_ptr()) } == 0 {
+        return Ok(Place::NOWHERE);
+    }
+    Ok(Place { code: code.into_ptr(), instruction })
+}
+
 /// (file, line) of a place.
 pub(crate) fn describe(py: Python<'_>, code: *mut ffi::PyObject, instruction: i32) -> Option<(Py<PyAny>, i32)> {
     if code.is_null() {

@@ -271,7 +271,7 @@ fn returned(py: Python<'_>) -> PyErr {
 /// Names that are the lease's own; all others are the connection's.
 #[inline(always)]
 fn is_own(name: &str) -> bool {
-    matches!(name, "client" | "close" | "throw" | "send" | "_fill") || name.starts_with("__")
+    matches!(name, "client" | "close" | "throw" | "send" | "_fill" | "_taken_at") || name.starts_with("__")
 }
 
 #[pymethods]
@@ -379,6 +379,22 @@ impl Lease {
                 Err(error)
             }
         }
+    }
+
+    /// For a block of ours that borrows for its caller: *frame* is the borrower's.
+    fn _taken_at(&self, py: Python<'_>, frame: &Bound<'_, PyAny>) -> PyResult<()> {
+        if cfg!(Py_GIL_DISABLED) {
+            // There places are not told, and nothing keeps a reader away while one is replaced.
+            return Ok(());
+        }
+        let place = caller::of(frame)?;
+        self.connection(py)?;
+        let Some(body) = self.body() else { return Ok(()) };
+        // SAFETY: the GIL keeps readers away from here to the end.
+        let before = unsafe { std::mem::replace(&mut *self.place.get(), place) };
+        self.pool.get().shared()?.core.data(body.loan.slot).note_place(self.place());
+        before.drop(py);
+        Ok(())
     }
 
     /// Give the connection back. May be called twice. In an async pool the result may be awaited.

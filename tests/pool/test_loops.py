@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 
@@ -119,8 +120,8 @@ def test_a_loop_that_dies_with_waiters_holds_nobody_up(threads: Bench) -> None:
     task = loop.create_task(waiting)
     loop.run_until_complete(asyncio.sleep(0.01))
     assert pool.stats().waiting == 1
-    loop.close()
     living = threads.waiting(pool, 10)
+    loop.close()
     pool.return_connection(lease)
     pool.return_connection(living.result(AT_ONCE))
     # Pending for ever, and this loop cannot say so any more.
@@ -163,3 +164,57 @@ def test_many_loops_at_once(tasks: TaskBench) -> None:
     eventually(lambda: at_rest(pool))
     pool._end()
     assert isinstance(server.made[0], FakeConnection)
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Garbage in cycles stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.collect()
+
+
+def test_a_loop_that_ends_before_a_connect_begins_gives_its_place_back_at_once(no_collector: None) -> None:
+    """I3: ``asyncio.run`` cancels the connect's task before it ran once; the place waits for no collection."""
+    pool = AsyncConnectionPool(AsyncFakeConnector(FakeServer()), pool_size=3, max_overflow=0)
+
+    async def borrow() -> None:
+        async with pool.connection():
+            await asyncio.sleep(10)
+
+    async def main(turns: int) -> None:
+        kept.extend(asyncio.create_task(borrow()) for _ in range(3))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    for turns in range(6):
+        kept: list[asyncio.Task[None]] = []  # as a cycle keeps them
+        asyncio.run(main(turns))
+        numbers = pool.stats()
+        assert (numbers.connecting, numbers.waiting, numbers.lent) == (0, 0, 0), turns
+    asyncio.run(pool.close_all())
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_the_tasks_of_an_ended_loop_forgot_comes_back_when_somebody_waits(
+    threads: Bench, no_collector: None
+) -> None:
+    """RETURN09: a task that ``asyncio.run`` cancels ends as a cycle, and its lease with it."""
+    pool = threads.pool(1)
+    aio = AsyncConnectionPool(AsyncFakeConnector(threads.server), shares=pool)
+
+    async def forget() -> None:
+        lease = await aio.get(1)
+        itself: list[object] = [lease]
+        itself.append(itself)  # as CPython 3.12 and later leave a task that ``asyncio.run`` cancels
+        await asyncio.sleep(10)
+
+    async def main() -> None:
+        await asyncio.wait((asyncio.create_task(forget()),), timeout=0.05)
+
+    asyncio.run(main())
+    assert pool.stats().lent == 1
+    pool.return_connection(threads.getting(pool, 5).result(2))
+    assert pool.stats().lent == 0

@@ -18,7 +18,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from poolhouse.connectors.clickhouse_connect import HttpConnector
 from poolhouse.connectors.clickhouse_connect_async import AsyncHttpConnector, PooledAsyncHttpClient
 from poolhouse.connectors.handshake import Handshakes
-from poolhouse.connectors.judgement import http_error_code
+from poolhouse.connectors.judgement import chain, http_error_code
 from tests.support.certificates import Certificates
 from tests.support.process import ServerProcess
 from tests.support.proxy import Proxy, http_error
@@ -259,6 +259,23 @@ async def test_ch10_a_damaged_answer_breaks_the_connection(
     fresh = await http.connect()
     assert await scalar(fresh, "SELECT 9") == 9
     await http.close(fresh)
+
+
+async def test_an_answer_that_stops_anywhere_is_told_as_a_time_out(
+    server: ServerProcess, proxy: MakeProxy
+) -> None:
+    """Also where it stops before its first byte, of which the driver keeps no cause."""
+    front = proxy(server)
+    http = connector(server, front.port, send_receive_timeout=0.5)
+    for after in (0, 60, 200, 230, 235, 240, 400):
+        client = await http.connect()
+        assert await scalar(client, "SELECT 1") == 1
+        front.stall(after)
+        error = await failure(client.query("SELECT number FROM system.numbers LIMIT 5000"))
+        assert any(isinstance(each, TimeoutError) for each in chain(error)), (after, list(chain(error)))
+        assert http.is_broken(client, error)
+        await http.close(client)
+        front.heal()
 
 
 async def test_ch11_ch12_a_reset_undoes_what_the_borrower_changed(server: ServerProcess) -> None:

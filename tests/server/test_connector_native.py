@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 import socket
 import threading
 import time
@@ -295,7 +296,8 @@ async def test_ch10_an_answer_cut_short_discards(
         front.truncate(100_000)
     else:
         threading.Timer(0.2, front.cut).start()
-    assert await failure(lambda: engine.query(BIG))
+    error = await failure(lambda: engine.query(BIG))
+    assert re.search("EOF|closed|ended|reset|lost", " ".join(str(each) for each in chain(error))), error
     front.heal()
     assert await scalar(engine, "SELECT 2") == 2
     assert (engine.pool.stats().discarded, engine.pool.stats().connects) == (1, 2)
@@ -470,6 +472,19 @@ async def test_a_port_that_speaks_http_is_named(engine_of: Make, clickhouse: Cli
     assert f"{clickhouse.http_port} speaks HTTP, not the native protocol" in str(error)
     assert "9000" in str(error)
     assert time.monotonic() - began < 5  # and not connect_timeout, 10
+
+
+async def test_a_server_that_was_silent_for_a_while_is_not_told_to_speak_http(
+    engine_of: Make, clickhouse: ClickHouse, proxy: MakeProxy
+) -> None:
+    """Asked for HTTP, a native port answers by a line of it."""
+    front = proxy(clickhouse, native=True)
+    front.lose()
+    threading.Timer(0.7, front.heal).start()  # before the port is probed, after the greeting was lost
+    error = await failure(lambda: engine_of(front.port, connect_timeout=2).query("SELECT 1"))
+    assert isinstance(error, ConnectFailed)
+    assert "speaks HTTP" not in str(error)
+    assert "within connect_timeout" in str(error) or "within 2 s" in str(error), error
 
 
 @pytest.mark.parametrize("create", [create_engine, create_async_engine])

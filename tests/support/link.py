@@ -114,6 +114,9 @@ class Link:
             return False
         if faults.accept_delay and self._ended.wait(faults.accept_delay):
             return False
+        if faults.lossy:
+            self._vanish()
+            return False
         if not self._hold():
             return False
         context = self.proxy.tls
@@ -169,6 +172,8 @@ class Link:
                 self.client.sendall(answer.data)
                 return not answer.close
         faults = self.proxy.faults
+        if faults.lossy:
+            return self._vanish()
         if faults.delay_up and self._ended.wait(faults.delay_up):
             return False
         if not self._hold():
@@ -183,6 +188,8 @@ class Link:
         if not chunk:
             return False
         faults = self.proxy.faults
+        if faults.lossy:
+            return self._vanish()
         if faults is not self._seen_faults:
             self._seen_faults, self._down_mark = faults, self.down
         if faults.delay_down and self._ended.wait(faults.delay_down):
@@ -205,6 +212,13 @@ class Link:
         self.down += len(chunk) - room
         self.client.sendall(chunk[room:])
         return True
+
+    def _vanish(self) -> bool:
+        """Take what the client sends and pass it nowhere, until the client goes; the link then ends."""
+        while not self._ended.is_set():
+            if select.select([self.client], [], [], POLL)[0] and not self.client.recv(CHUNK):
+                break
+        return False
 
     def _hold(self) -> bool:
         """Wait while the proxy is silent; whether the link goes on."""

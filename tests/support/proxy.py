@@ -34,6 +34,7 @@ class Faults:
     """What the proxy does to connections; times in seconds. See the methods of :class:`Proxy`."""
 
     silent: bool = False
+    lossy: bool = False
     reset_new: bool = False
     accept_delay: float = 0.0
     delay_up: float = 0.0
@@ -127,6 +128,12 @@ class Proxy:
     def silence(self) -> None:
         """Accept connections and pass nothing: a black hole. What comes is held, as a network would retransmit it."""
         self._set(Faults(silent=True))
+
+    def lose(self) -> None:
+        """Lose what comes, for good: a connection on which anything moved meanwhile is silent for ever, also after
+        :meth:`heal`, as when a router in between forgets it. One on which nothing moved goes on then.
+        """
+        self._set(Faults(lossy=True))
 
     def refuse(self) -> None:
         """Refuse new connections; those that live go on."""

@@ -126,6 +126,23 @@ def test_silence_holds_and_heal_lets_pass(front: Proxy) -> None:
         assert held.recv(100) == b"later"
 
 
+def test_what_is_lost_stays_lost_and_an_idle_connection_goes_on(front: Proxy) -> None:
+    with dial(front) as used, dial(front) as idle:
+        assert ask(used) == ask(idle) == b"hello"
+        front.lose()
+        used.sendall(b"lost")
+        with dial(front) as new:
+            eventually(lambda: front.accepted == 3 and front.links[0].up == 9)
+            front.heal()
+            for silent in (used, new):
+                silent.settimeout(0.2)
+                with pytest.raises(TimeoutError):
+                    ask(silent)
+        assert ask(idle) == b"hello"
+        with dial(front) as again:
+            assert ask(again) == b"hello"
+
+
 def test_silence_also_meets_new_connections(front: Proxy, echo: Echo) -> None:
     front.silence()
     with dial(front) as held:

@@ -32,7 +32,7 @@ from clickhouse_connect.driver.exceptions import (
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
-from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, http_error_code
+from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, chain, http_error_code
 from poolhouse.connectors.kill import with_query_id
 from poolhouse.connectors.one_aio_socket import AioSocket, OneSocketConnector, open_socket
 from poolhouse.connectors.playback import Playback, described, insert_compression
@@ -47,6 +47,8 @@ class _Backend(HttpAsyncBackend):
     """The driver's transport: one socket, inserts sent once, answers read to their end."""
 
     watched: AioSocket
+    #: The body of the answer that came last, from which it is read.
+    answer: aiohttp.StreamReader | None = None
     #: Called when an error says that what the handshake learnt holds no longer.
     stale: Callable[[], None]
     #: Whether each request is to have a query id, which the socket keeps.
@@ -98,12 +100,20 @@ class _Backend(HttpAsyncBackend):
             params, self.watched.query_id = with_query_id(params, self.client_settings)
             args = (data, params, *rest)
         response = await super().request(*args, **kwargs)
+        self.answer = response.content
         announced = response.headers.get("Keep-Alive")
         if announced is not None:
             self.watched.keep_alive = announced_seconds(announced)
         if not kwargs.get("stream"):
             await self._read_whole(response)
         return response
+
+    def explain(self, error: BaseException) -> None:
+        """Say why the answer broke off: of one that did so before its first byte came, the driver keeps no cause."""
+        cause = None if self.answer is None else self.answer.exception()
+        links = list(chain(error))
+        if cause is not None and all(link is not cause for link in links):
+            links[-1].__cause__ = cause
 
     async def _read_whole(self, response: aiohttp.ClientResponse) -> None:
         # After an insert the driver closes the response unread, which closes the socket when the answer's last chunk
@@ -224,8 +234,9 @@ class PooledAsyncHttpClient(AsyncClient):
     async def _query_with_context(self, context: Any) -> Any:  # type: ignore[override]  # as in AsyncClient
         try:
             return await super()._query_with_context(context)
-        except StreamFailureError:
+        except StreamFailureError as error:
             self.transport.tainted = True
+            self._backend.explain(error)
             raise
         except Error:
             raise

@@ -8,7 +8,8 @@ the next borrower's. What differs from asynch:
 * after a SQL error the server must be found in step (see ``clickhouse_driver``). asynch trusts it;
 * giving a connection up never waits for its peer: the transport is aborted, so that a cancel is quick also when the
   server fell silent;
-* an insert is read to the end of its stream. asynch reads one packet, and takes the server's progress for the end.
+* an insert is read to the end of its stream. asynch reads one packet, and takes the server's progress for the end;
+* an answer that the end of the connection cuts short says so. asynch names the bytes that its parser missed.
 
 Private names of the driver used: ``_receive_packet``, ``_ping``, ``_init_connection``, ``_get_ssl_context``; a canary
 test watches them.
@@ -181,7 +182,15 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
             self.is_query_executing = True
 
     async def _receive_packet(self) -> Any:
-        packet = await super()._receive_packet()
+        try:
+            packet = await super()._receive_packet()
+        except (ClickHouseException, OSError, EOFError):
+            raise
+        except Exception as error:
+            # asynch parses what it got of a block that was cut short, and stumbles over what is missing.
+            if self.reader is None or not self.reader.reader.at_eof():
+                raise
+            raise driver_error(NetworkError, "the connection ended in the middle of an answer") from error
         if packet.type == ServerPacket.EXCEPTION and not await self.in_step(self.sync_request_timeout):
             self.drop()
         return packet

@@ -23,6 +23,8 @@ __all__ = [
 
 _PROBE_TIMEOUT = 1.0
 _PROBE = b"GET /ping HTTP/1.0\r\n\r\n"
+_PROBE_ENOUGH = 4096
+_NATIVE_PORT = b"is for clickhouse-client program"
 
 #: Arguments of each driver's connection that have no option of their own.
 SHARED = frozenset(
@@ -138,14 +140,21 @@ def hello_patience(connect_timeout: float) -> float:
 
 
 def http_instead(host: str, port: int) -> bool:
-    """Whether the port answers HTTP, asked on a connection of its own. Blocks for a second at the most."""
+    """Whether the port answers HTTP, asked on a connection of its own. Blocks for a second at the most, as a rule.
+
+    A native port that is asked so answers by a line of HTTP as well, and says what it is.
+    """
+    answer = b""
     try:
         with socket.create_connection((host, port), _PROBE_TIMEOUT) as probe:
             probe.settimeout(_PROBE_TIMEOUT)
             probe.sendall(_PROBE)
-            return probe.recv(5) == b"HTTP/"
+            while len(answer) < _PROBE_ENOUGH and (chunk := probe.recv(_PROBE_ENOUGH)):
+                answer += chunk
     except OSError:
-        return False
+        # What came until then must do.
+        pass
+    return answer.startswith(b"HTTP/") and _NATIVE_PORT not in answer
 
 
 def wrong_port(server: str) -> str:

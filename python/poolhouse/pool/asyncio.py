@@ -12,6 +12,7 @@ token of the core, which gives itself back.
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -135,9 +136,22 @@ class AsyncConnectionPool(PoolFace[C]):
         return side.group
 
     def _forget_closed_loops(self) -> None:
+        gone = []
         for key, side in list(self._sides.items()):
             if side.loop.is_closed() and self._sides.pop(key, None) is not None:
                 self._end_group(side.group)
+                gone.append(side)
+        if gone and any(side in gone for _, _, side in self._lent()):
+            # From CPython 3.12 on the tasks that ``asyncio.run`` cancels end as cycles, and with them what they did
+            # not give back. Those who wait for it do nothing that would have the garbage collected.
+            gc.collect()
+
+    def reclaim_from_loops(self) -> None:
+        """Take back what event loops had that have ended, now that somebody must wait."""
+        if self._shares is not None:
+            self._shares.reclaim_from_loops()
+        elif len(self._sides) > 1:  # one of them is that of the caller
+            self._forget_closed_loops()
 
     def _here(self) -> LoopSide:
         return self._sides[id(asyncio.get_running_loop())]
@@ -375,23 +389,28 @@ class Waker:
 
 class _Later(Coroutine[Any, Any, None]):
     """Work that becomes a coroutine when its task first runs, so that a loop which ends before that leaves no coroutine
-    that was never awaited.
+    that was never awaited. A task that is cancelled before it runs does *undo* instead.
     """
 
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, work: Callable[[], Coroutine[Any, Any, None]], undo: Callable[[], object] | None
+    ) -> None:
         self._work: Callable[[], Coroutine[Any, Any, None]] | None = work
+        self._undo = undo
         self._begun: Coroutine[Any, Any, None] | None = None
 
     def _coroutine(self) -> Coroutine[Any, Any, None]:
         if self._begun is None:
             assert self._work is not None
-            self._begun, self._work = self._work(), None
+            self._begun, self._work, self._undo = self._work(), None, None
         return self._begun
 
     def send(self, value: Any) -> Any:
         return self._coroutine().send(value)
 
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
+        if self._begun is None and self._undo is not None:
+            self._undo()
         return self._coroutine().throw(kind if value is None else value)
 
     def close(self) -> None:
@@ -426,18 +445,20 @@ class LoopSide(Side):
             return True
         return super()._can_close(connection) or hasattr(connection, "aclose")
 
-    def keep(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    def keep(
+        self, work: Callable[[], Coroutine[Any, Any, None]], undo: Callable[[], object] | None = None
+    ) -> asyncio.Task[None]:
         """Run *work* as a task of its own on this loop, which runs now; asyncio itself would let it be
-        collected.
+        collected. *undo*: what to do instead when it is cancelled before it begins.
         """
-        task = self.loop.create_task(_Later(work))
+        task = self.loop.create_task(_Later(work, undo))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     def begin(self, creating: TaskCreating) -> None:
         """Connect, in a task of its own."""
-        task = self.keep(creating.run)
+        task = self.keep(creating.run, creating.give_up)
         self._connects.add(task)
         task.add_done_callback(self._connects.discard)
 
@@ -480,11 +501,12 @@ class LoopSide(Side):
             if closing is not None:
                 closing.done()
             return
+        undo = None if closing is None else closing.done
         if asyncio._get_running_loop() is self.loop:
-            self.keep(lambda: self.close(connection, closing))
+            self.keep(lambda: self.close(connection, closing), undo)
             return
         try:
-            self.loop.call_soon_threadsafe(self.keep, lambda: self.close(connection, closing))
+            self.loop.call_soon_threadsafe(self.keep, lambda: self.close(connection, closing), undo)
         except RuntimeError:
             # Closed since we looked; the place comes back with the token.
             logger.debug("%s: the event loop of a connection is closed", self.title)

@@ -87,6 +87,13 @@ class Creating:
         if stale is not None:
             self.side.finish(stale, None)
 
+    def give_up(self) -> None:
+        """It will not be begun: its task was cancelled. The place goes to the next at once, and not only when whatever
+        still refers to this is collected.
+        """
+        self.abandon()
+        self.permit.failed()
+
     def note_failure(self, error: BaseException) -> None:
         """Keep the error for the borrower and for the time-outs of others."""
         self.error = error

@@ -355,6 +355,16 @@ class PoolFace(_core.Pool, Generic[C]):
     def _retry_until(self, deadline: float) -> float:
         return min(deadline, monotonic() + self.config.retry_connect_for)
 
+    def reclaim_from_loops(self) -> None:
+        """Take back what event loops had that have ended, now that somebody must wait."""
+        for reference in self._partners:
+            partner = reference()
+            if partner is not None:
+                partner._forget_closed_loops()
+
+    def _forget_closed_loops(self) -> None:
+        """As :meth:`reclaim_from_loops`, for the loops of this pool alone."""
+
     def looks_alive(self, grant: Grant) -> bool:
         """The free check; a check that fails itself counts as dead."""
         connection = grant.connection

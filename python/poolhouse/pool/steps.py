@@ -175,6 +175,7 @@ def _acquire(pool: PoolFace[Any], timeout: float, token: Any) -> Generator[Step,
                     creating.abandon()
             elif isinstance(token, Waiter):
                 waiter, due, token = token, token.due, None
+                pool.reclaim_from_loops()
             elif token is False:
                 assert creating is not None
                 raise creating.failure()

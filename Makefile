@@ -117,7 +117,7 @@ sqlalchemy-turns: build server ## 32 threads on 8 connections: turns of each, wi
 # Proofs: what takes too long for each change. docs/reliability.md says what came out.
 
 # The steps of `make proof`, in this order. Each prints how much it did, and fails when something was found.
-PROOFS := proof-loom proof-shuttle proof-model planted
+PROOFS := proof-loom proof-shuttle proof-model planted stress stress-freethreaded faults
 
 .PHONY: proof
 proof: ## Run every proof, one after the other (an hour or two)
@@ -144,6 +144,18 @@ proof-model: ## The sequential model with POOLHOUSE_CASES runs, a million unless
 planted: ## Break the protocol on purpose, step by step: each fault must be caught
 	$$(tools/find-python.sh) tools/planted.py $(ARGS)
 
+.PHONY: stress
+stress: $(VENV)/stamp ## Stress the module for 60 s each on CPython 3.11, 3.12 and 3.13, as far as they are here
+	tools/stress.sh $(VENV)/bin/maturin $(CURDIR)/.stress $(or $(STRESS_SECONDS),60) 3.11 3.12 3.13
+
+.PHONY: stress-freethreaded
+stress-freethreaded: $(VENV)/stamp ## Stress the module for 60 s on free-threaded CPython 3.13t, built where there is none
+	tools/stress.sh $(VENV)/bin/maturin $(CURDIR)/.stress $(or $(STRESS_SECONDS),60) 3.13t
+
+.PHONY: faults
+faults: build server ## Strike 50 borrowers with each fault on a real server; prints a table. ARGS='--only SIGKILL'
+	$(PYTHON) -m tests.faults $(ARGS)
+
 .PHONY: mutants-python
 mutants-python: build ## Change each decision of the Python code, see that a test notices; ARGS='--shard 1/2 url.py'
 	PYTHONPATH=python $(PYTHON) -m tools.mutation $(ARGS)
@@ -162,7 +174,7 @@ lint-rust: $(VENV)/stamp ## Check the format of the Rust code, and run clippy
 lint-python: build ## Run ruff, mypy, and stubtest on the native module
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy --strict python tests/support tests/conftest.py tests/conformance_table.py
+	$(PYTHON) -m mypy --strict python tests/support tests/conftest.py tests/conformance_table.py tests/faults tests/stress
 	MYPYPATH=python $(PYTHON) -m mypy.stubtest --mypy-config-file pyproject.toml poolhouse._core
 
 .PHONY: format
@@ -179,7 +191,7 @@ wheels: $(VENV)/stamp server ## Build a wheel for each Python here, and try each
 
 .PHONY: clean
 clean: ## Remove all that was made here, .venv too
-	rm -rf $(VENV) .bench-venv .stamps .mutants .tools .wheel-venvs .sqlalchemy-suite dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench-venv .stamps .mutants .tools .wheel-venvs .sqlalchemy-suite .stress dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python -name '*.so' -delete
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 

@@ -77,6 +77,7 @@ ALLOWED = {
     "query_limit": "an integer of 0 or more",
     "connect_timeout": ABOVE,
     "verify": "True, False or one of 'proxy'",
+    "compress": "True, False or one of 'lz4', 'zstd', 'br', 'gzip', 'deflate'",
     "settings": "a mapping with string keys",
 }
 

@@ -138,7 +138,7 @@ def test_config07_what_is_refused_is_named(text: str, told: str) -> None:
         ("clickhouse://h/?name=%zz", "the parameter 'name' holds a '%'"),
         ("clickhouse://u@h/?username=v", "the username is given twice"),
         ("clickhouse://u:p@h/?password=v", "the password is given twice"),
-        ("http//x://h", "unknown scheme <hidden>"),
+        ("http//x://h", "unknown scheme <hidden>; known are"),
         ("clickhouse://h/?host=x", "unknown URL parameter 'host'"),
         ("clickhouse://h/?port=1", "unknown URL parameter 'port'"),
         ("clickhouse://h/?settings=x", "unknown URL parameter 'settings'"),
@@ -170,6 +170,13 @@ def test_what_belongs_together() -> None:
     assert str(URL("clickhouse", database="d/e")) == "clickhouse:///d%2Fe"
     assert str(URL("clickhouse", host="::1")) == "clickhouse://[::1]"
     assert parse_url("chdb:////").path is None
+    several = parse_url("clickhouse://a:1,[::1]:2,c")
+    assert several.others == (("::1", 2), ("c", None))
+    assert str(several) == "clickhouse://a:1,[::1]:2,c"
+    assert parse_url("clickhouse://a/b///").database == "b"
+    assert (parse_url("clickhouse://a/X").database, parse_url("chdb:///X").path) == ("X", "/X")
+    asked = parse_url("clickhouse://h?username=u&password=p&database=d")
+    assert (asked.username, asked.password, asked.database, asked.connection) == ("u", "p", "d", {})
     with pytest.raises(dataclasses.FrozenInstanceError):
         url.host = "x"  # type: ignore[misc]  # the mistake that is tested
     shown = repr(URL("clickhouse", connection={"access_token": "s3cr3t"}, password="s3cr3t"))

@@ -18,12 +18,14 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "url.py": (_UNIT + "test_url.py", _PACKAGE + "url.py"),
     "options.py": (
         _UNIT + "test_options.py",
+        _UNIT + "test_config_parts.py",
         _UNIT + "test_config.py",
         _UNIT + "test_url.py",
         _UNIT + "test_environment.py",
         _PACKAGE + "options.py",
     ),
     "config.py": (
+        _UNIT + "test_config_parts.py",
         _UNIT + "test_config.py",
         _UNIT + "test_environment.py",
         "tests/integrations/test_service_config.py",
@@ -31,7 +33,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     ),
     "environment.py": (_UNIT + "test_environment.py", _PACKAGE + "environment.py"),
     # What a new client asks a server, once.
-    "connectors/handshake.py": (_UNIT + "test_connector_http_parts.py",),
+    "connectors/handshake.py": (_UNIT + "test_handshake.py",),
     "connectors/playback.py": (_UNIT + "test_playback.py",),
     # The reset.
     "connectors/baseline.py": (_UNIT + "test_baseline.py",),

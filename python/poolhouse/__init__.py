@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .cluster.balancer import LoadBalancer, WeightedLoadBalancer
     from .cluster.face import NodeStats
     from .config import PoolConfig, PoolProfile
     from .connectors.base import AsyncConnector, Connector
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .service.health import PoolHealth, PoolHealthMonitor
     from .service.health_async import AsyncPoolHealthMonitor
     from .service.manager import PoolManager
+    from .service.read_write import AsyncReadWritePool, ReadWritePool
     from .service.sizing import PoolSize, calculate_pool_size, calculate_pool_size_for_cpus
     from .session.asyncio import AsyncSession
     from .session.maker import sessionmaker
@@ -65,6 +67,10 @@ _HOME = {
     "Cluster": "engine.cluster",
     "AsyncCluster": "engine.cluster_asyncio",
     "NodeStats": "cluster.face",
+    "LoadBalancer": "cluster.balancer",
+    "WeightedLoadBalancer": "cluster.balancer",
+    "ReadWritePool": "service.read_write",
+    "AsyncReadWritePool": "service.read_write",
     "ConnectionPool": "pool",
     "NullPool": "pool",
     "StaticPool": "pool",
@@ -116,6 +122,7 @@ __all__ = [
     "AsyncEngine",
     "AsyncNullPool",
     "AsyncPoolHealthMonitor",
+    "AsyncReadWritePool",
     "AsyncSession",
     "AsyncStaticPool",
     "Cluster",
@@ -129,6 +136,7 @@ __all__ = [
     "DrainReport",
     "Engine",
     "Event",
+    "LoadBalancer",
     "MultiDatabasePool",
     "MultipleResultsFound",
     "NoResultFound",
@@ -144,11 +152,13 @@ __all__ = [
     "PoolProfile",
     "PoolSize",
     "PoolTimeout",
+    "ReadWritePool",
     "Result",
     "Row",
     "Session",
     "StaticPool",
     "TooManyWaiters",
+    "WeightedLoadBalancer",
     "calculate_pool_size",
     "calculate_pool_size_for_cpus",
     "create_async_engine",

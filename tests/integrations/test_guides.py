@@ -32,7 +32,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 ROW = re.compile(r"^\| (?!-)(.*) \|$", re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
 # Rows whose code needs what only one of the servers has.
-ONLY_HTTP = {"connect_timeout", "poolhouse.asynch"}
+ONLY_HTTP = {"connect_timeout", "poolhouse.asynch", "ReadWritePool", "split."}
 
 
 def rows() -> list[str]:
@@ -99,6 +99,8 @@ def names(url: str) -> Iterator[dict[str, Any]]:
         "pool": poolhouse.DatabasePool(url, pool_size=2),
         "pools": pools,
         "manager": poolhouse.DatabaseManager(None, url, pool_size=2),
+        "replicas": [url],
+        "split": None if url == "chdb://" else poolhouse.ReadWritePool(url, [url], pool_size=2),
     }
     PoolManager.restore_signal_handlers()
     for number, handler in before.items():

@@ -35,8 +35,10 @@ _CONFIG = """<?xml version="1.0"?>
   <default_profile>default</default_profile>
   <default_database>default</default_database>
   <mark_cache_size>67108864</mark_cache_size>
+  <remote_servers>{clusters}</remote_servers>
 </yandex>
 """
+_REPLICA = "<replica><host>{host}</host><port>{port}</port></replica>"
 _USERS = """<?xml version="1.0"?>
 <yandex>
   <profiles><default/><readonly><readonly>1</readonly></readonly></profiles>
@@ -100,6 +102,8 @@ class ClickHouse(ServerProcess):
             "max_concurrent_queries": max_concurrent_queries,
             "log_level": log_level,
         }
+        #: What ``system.clusters`` is to say: for each name the shards, of each its replicas' hosts and native ports.
+        self.clusters: dict[str, list[list[tuple[str, int]]]] = {}
         self._binary = find_binary()
 
     def choose_ports(self) -> None:
@@ -109,16 +113,7 @@ class ClickHouse(ServerProcess):
 
     def command(self) -> list[str]:
         """Write the configuration and name the binary with it; ``clickhouse`` alone is the newer releases' name."""
-        config = self.folder / "config.xml"
-        config.write_text(
-            _CONFIG.format(
-                folder=self.folder,
-                http_port=self.http_port,
-                native_port=self.native_port,
-                keep_alive_timeout=self.keep_alive_timeout,
-                **self._options,
-            )
-        )
+        config = self.configure()
         users = "".join(
             _USER.format(
                 name=name, password=escape(password), profile="readonly" if name == "reader" else "default"
@@ -129,6 +124,30 @@ class ClickHouse(ServerProcess):
         (self.folder / "data" / "tmp").mkdir(parents=True, exist_ok=True)
         subcommand = ["server"] if Path(self._binary).name == "clickhouse" else []
         return [self._binary, *subcommand, f"--config-file={config}"]
+
+    def configure(self) -> Path:
+        """Write the configuration. A server that runs sees other :attr:`clusters` within some seconds."""
+        clusters = "".join(
+            f"<{name}>"
+            + "".join(
+                f"<shard>{''.join(_REPLICA.format(host=host, port=port) for host, port in shard)}</shard>"
+                for shard in shards
+            )
+            + f"</{name}>"
+            for name, shards in self.clusters.items()
+        )
+        config = self.folder / "config.xml"
+        config.write_text(
+            _CONFIG.format(
+                folder=self.folder,
+                http_port=self.http_port,
+                native_port=self.native_port,
+                keep_alive_timeout=self.keep_alive_timeout,
+                clusters=clusters,
+                **self._options,
+            )
+        )
+        return config
 
     def requests(self) -> list[Request]:
         """The HTTP requests that the server received, by its own log, which needs ``log_level="trace"``.

@@ -12,6 +12,10 @@
 ``lend``        borrowing, for threads; ``asyncio``: for tasks
 ``face``        what stands where an engine's pool would; ``sync``, ``asyncio``: with the calls
 ``statements``  ``query`` and its like, which go on to another node
+``discover``    which nodes there are, as ``system.clusters`` says it
+``dns``         when a host's name means other addresses than before
+``sticky``      reading what one has just written
+``balancer``    choosing among configurations, for programs that make their own engines
 ==============  ====================================================================================
 
 The first six decide and do nothing else: they are told the time and what happened. It sits above the pool and below the

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from poolhouse.cluster.codes import judge_connect
 from poolhouse.cluster.node import Node
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from poolhouse.config import ConnectionConfig
 
 logger = logging.getLogger("poolhouse.cluster")
+
+T = TypeVar("T")
 
 __all__ = ["Member", "Pools"]
 
@@ -58,6 +60,11 @@ class Pools:
         main.outlook = outlook
 
     @property
+    def has_aio(self) -> bool:
+        """Whether the pool of tasks was ever asked for."""
+        return "_aio" in self.__dict__
+
+    @property
     def aio(self) -> Any:
         """The pool of tasks on the same capacity."""
         made = self.__dict__.get("_aio")
@@ -85,9 +92,8 @@ class Member:
         weight: See :class:`Node`.
         make: Makes a pool, empty.
         make_aio: Makes the asyncio pool that shares a pool's capacity; None where the pool is one of asyncio.
-        probe: Opens a connection and asks the server something, in this thread; raises what is wrong. It is told
-            whether to ask the server anew who it is.
-        patience: Seconds that a probe may take.
+        connector: The connector of threads, for connections beside the pool.
+        patience: Seconds that a probe may take for each of its steps.
         shutdown: Gives up what the node's connectors hold beyond their connections.
     """
 
@@ -99,14 +105,14 @@ class Member:
         weight: int,
         make: Callable[[], Any],
         make_aio: Callable[[Any], Any] | None,
-        probe: Callable[[bool], None],
+        connector: Callable[[], Any],
         patience: float,
         shutdown: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self.make = make
         self.make_aio = make_aio
-        self.probe = probe
+        self._connector = connector
         self.patience = patience
         self.shutdown = shutdown
         self.node = Node(name, weight=weight, load=self._load, capacity=self._capacity)
@@ -173,13 +179,35 @@ class Member:
                     continue
                 add_up(self.past, old.numbers())
 
+    def aside(self, work: Callable[[Any], T]) -> T:
+        """Run *work* on a connection beside the pool, in this thread."""
+        connector = self._connector()
+        connection = connector.connect()
+        try:
+            return work(connection)
+        finally:
+            connector.abort(connection)
+            connector.close(connection)
+
+    def probe(self, *, anew: bool) -> None:
+        """Open a connection and ask the server for a sign of life; raises what is wrong.
+
+        Args:
+            anew: Whether what is known of the server is to be asked anew: it may have been another one meanwhile.
+        """
+        connector = self._connector()
+        if anew and hasattr(connector, "forget"):
+            connector.forget()
+        if not self.aside(lambda connection: connector.ping(connection, self.patience)):
+            raise TimeoutError(f"{connector.target}: no answer to a ping within {self.patience:g} s")
+
     def run_probe(self) -> None:
         """Ask the server whether it is there; in a helper thread. Raises nothing."""
         now = monotonic()
         was_out = self.node.breaker.is_open
         error: BaseException | None = None
         try:
-            self.probe(was_out)
+            self.probe(anew=was_out)
         except Exception as found:
             error = found
         took = monotonic() - now

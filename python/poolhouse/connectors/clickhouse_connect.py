@@ -86,8 +86,13 @@ class HttpConnectorBase:
         self.target = options.target
         self._handshakes = handshakes if handshakes is not None else HANDSHAKES
         self._keep_alive: float | None = None
+        #: Addresses that the host's name does not mean any more; connections to them are retired.
+        self.gone: frozenset[str] = frozenset()
         #: What ends queries that are given up, where that was asked for.
         self.killer = Killer(options) if options.kill_on_cancel else None
+
+    def _is_retired(self, client: Any) -> bool:
+        return bool(self.gone) and client.transport.peer in self.gone
 
     def _give_up(self, client: Any) -> None:
         """*client* is about to be shut: where an answer is due on it, have its query ended at the server, too."""
@@ -187,7 +192,7 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
 
     def check(self, connection: PooledHttpClient) -> bool:
         """Whether the idle socket still carries: a look at it, with no request and no wait."""
-        return connection.transport.alive()
+        return connection.transport.alive() and not self._is_retired(connection)
 
     def ping(self, connection: PooledHttpClient, timeout: float) -> bool:
         """One ``GET /ping`` answered within *timeout* seconds, on the connection's own socket."""

@@ -60,7 +60,7 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
 
     def check(self, connection: PooledAsyncHttpClient) -> bool:
         """Whether the idle socket still carries: a look at it, with no request and no wait."""
-        return connection.transport.alive()
+        return connection.transport.alive() and not self._is_retired(connection)
 
     async def ping(self, connection: PooledAsyncHttpClient, timeout: float) -> bool:
         """One ``GET /ping`` answered within *timeout* seconds, on the connection's own socket."""

@@ -25,7 +25,7 @@ from typing import Any
 import aiohttp
 from clickhouse_connect.driver._backend.http_async import _TCPConnector
 
-from poolhouse.connectors.sockets import HUNG_UP, bury, readiness, shut_down
+from poolhouse.connectors.sockets import HUNG_UP, bury, peer_of, readiness, shut_down
 
 __all__ = ["AioSocket", "OneSocketConnector", "open_socket"]
 
@@ -70,6 +70,11 @@ class AioSocket:
     def clean(self) -> bool:
         """Whether the socket is open, no answer is due on it, and nothing went wrong. Looks at no socket."""
         return not (self.ended or self.tainted or self.busy()) and self.open()
+
+    @property
+    def peer(self) -> str | None:
+        """The address that the socket goes to."""
+        return peer_of(self._socket)
 
     def alive(self) -> bool:
         """Whether the idle socket can carry another request; sends nothing."""

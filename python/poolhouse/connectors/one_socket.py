@@ -33,7 +33,7 @@ from urllib3.util.proxy import connection_requires_http_tunnel
 
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
 from poolhouse.connectors.judgement import BUSY
-from poolhouse.connectors.sockets import looks_alive, shut_down
+from poolhouse.connectors.sockets import looks_alive, peer_of, shut_down
 
 __all__ = ["OneSocket", "open_socket"]
 
@@ -197,6 +197,11 @@ class OneSocket(HTTPConnectionPool):
         """Whether the socket is open, no answer is due on it, and nothing went wrong. Looks at no socket."""
         conn = self._only
         return not (self._lent.locked() or self.ended or self.tainted or conn is None or conn.sock is None)
+
+    @property
+    def peer(self) -> str | None:
+        """The address that the socket goes to."""
+        return peer_of(self._raw)
 
     def alive(self) -> bool:
         """Whether the idle socket can carry another request; sends nothing."""

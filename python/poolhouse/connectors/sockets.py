@@ -22,7 +22,7 @@ import socket
 import ssl
 from typing import Any
 
-__all__ = ["bury", "looks_alive", "readiness", "shut_down"]
+__all__ = ["bury", "looks_alive", "peer_of", "readiness", "shut_down"]
 
 #: Bits of :func:`readiness`.
 READABLE = 1
@@ -68,6 +68,14 @@ def looks_alive(sock: Any) -> bool:
         return False
     except (OSError, ValueError):
         return False
+
+
+def peer_of(sock: Any) -> str | None:
+    """The address at the other end of *sock*; None when that cannot be told."""
+    try:
+        return str(sock.getpeername()[0])
+    except (AttributeError, OSError, TypeError, IndexError):
+        return None
 
 
 def shut_down(sock: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from poolhouse.cluster.discover import Discovery
 from poolhouse.cluster.sync import ClusterPool
-from poolhouse.engine.cluster_shared import configure_nodes, make_group
+from poolhouse.engine.cluster_shared import configure_nodes, discovered, keep_discovering, make_group
 from poolhouse.engine.sync import Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from poolhouse.cluster.face import NodeStats
     from poolhouse.cluster.statements import Retrying
@@ -47,6 +48,38 @@ class Cluster(Engine):
 
     def __init__(self, nodes: str | URL | Sequence[str | URL], **options: Unpack[EngineOptions]) -> None:
         self._begin(configure_nodes(nodes, options))
+
+    @classmethod
+    def discover(
+        cls,
+        url: str | URL | Sequence[str | URL],
+        *,
+        cluster: str,
+        http_port: int | Mapping[int, int] | None = None,
+        shard: int | None = None,
+        refresh: float = 30.0,
+        **options: Unpack[EngineOptions],
+    ) -> Self:
+        """The cluster that a server knows by name, whose nodes are looked up again from time to time.
+
+        Args:
+            url: The URL of one of its nodes, or several; user, password, database and options are those of every node.
+            cluster: Its name in ``system.clusters``.
+            http_port: The HTTP port of every node, or a mapping from native ports to HTTP ports, since that table has
+                the native ones; by default the URL's.
+            shard: The number of a shard, to take its replicas only (default None: every node).
+            refresh: Seconds between two looks (default 30), while the cluster is in use.
+            options: As for the class.
+
+        Raises:
+            ConfigError: There is no such cluster, or the ports cannot be told.
+            ConnectFailed: No node of *url* could be asked.
+        """
+        discovery = Discovery(cluster, http_port, shard, refresh)
+        config = discovered(discovery, url, options)
+        made = cls._of(config)
+        keep_discovering(discovery, config, made._group, asynchronous=False)
+        return made
 
     @classmethod
     def _of(cls, config: EngineConfig) -> Self:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from poolhouse.cluster.asyncio import AsyncClusterPool
+from poolhouse.cluster.discover import Discovery
 from poolhouse.engine.asyncio import AsyncEngine
-from poolhouse.engine.cluster_shared import configure_nodes, make_group, shown
+from poolhouse.engine.cluster_shared import (
+    configure_nodes,
+    discovered,
+    keep_discovering,
+    make_group,
+    shown,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from poolhouse.cluster.face import NodeStats
     from poolhouse.cluster.group import Group
@@ -33,6 +41,24 @@ class AsyncCluster(AsyncEngine):
     def __init__(self, nodes: str | URL | Sequence[str | URL], **options: Unpack[EngineOptions]) -> None:
         config = configure_nodes(nodes, options)
         self._begin(config, make_group(config, asynchronous=True))
+
+    @classmethod
+    async def discover(
+        cls,
+        url: str | URL | Sequence[str | URL],
+        *,
+        cluster: str,
+        http_port: int | Mapping[int, int] | None = None,
+        shard: int | None = None,
+        refresh: float = 30.0,
+        **options: Unpack[EngineOptions],
+    ) -> Self:
+        """The cluster that a server knows by name; see :meth:`poolhouse.Cluster.discover`."""
+        discovery = Discovery(cluster, http_port, shard, refresh)
+        config = await asyncio.to_thread(discovered, discovery, url, options)
+        made = cls._of(config)
+        keep_discovering(discovery, config, made._group, asynchronous=True)
+        return made
 
     @classmethod
     def _of(cls, config: EngineConfig) -> Self:

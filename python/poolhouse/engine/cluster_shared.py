@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from poolhouse.cluster.group import Group
+from poolhouse.cluster import dns
+from poolhouse.cluster.dns import Addresses, is_name
+from poolhouse.cluster.group import Chore, Group
 from poolhouse.cluster.member import Member
 from poolhouse.engine.shared import configure, make_connector, make_pool
 from poolhouse.errors import ConfigError
+from poolhouse.pool.steps import connect_failed
 from poolhouse.url import URL
 
 if TYPE_CHECKING:
+    from poolhouse.cluster.discover import Discovery
     from poolhouse.config import ConnectionConfig, EngineConfig
 
 __all__ = ["configure_nodes", "make_group", "make_member", "shown"]
@@ -55,6 +59,38 @@ def configure_nodes(nodes: Any, given: Mapping[str, Any]) -> EngineConfig:
     return replace(first, nodes=tuple(connections), weights=weights)
 
 
+def discovered(discovery: Discovery, nodes: Any, given: Mapping[str, Any]) -> EngineConfig:
+    """The configuration of the cluster that one of *nodes* knows. Blocks: it asks one after the other."""
+    seeds = configure_nodes(nodes, given)
+    if seeds.load_balancing == "weighted" or seeds.weights is not None:
+        raise ConfigError("weights: have no meaning where the servers say which nodes there are")
+    failure: Exception | None = None
+    for seed in seeds.nodes:
+        connector = make_connector(replace(seeds, connection=seed), asynchronous=False)
+        try:
+            connection = connector.connect()
+        except Exception as error:
+            failure = connect_failed("discovery", connector.target, error)
+            continue
+        try:
+            return replace(seeds, nodes=tuple(discovery.ask(connection, seed)))
+        finally:
+            connector.abort(connection)
+            connector.close(connection)
+            connector.shutdown()
+    assert failure is not None
+    raise failure
+
+
+def keep_discovering(discovery: Discovery, config: EngineConfig, group: Group, *, asynchronous: bool) -> None:
+    """Have *group* follow what the servers say."""
+
+    def look() -> None:
+        discovery.look_again(group, lambda node: make_member(config, node, 1, asynchronous=asynchronous))
+
+    group.chores.append(Chore(discovery.refresh, look, f"asking for the nodes of {discovery.cluster!r}"))
+
+
 def name_of(connection: ConnectionConfig) -> str:
     """``host:port``.
 
@@ -76,7 +112,14 @@ def make_group(config: EngineConfig, *, asynchronous: bool) -> Group:
         for connection, weight in zip(config.nodes, weights, strict=True)
     ]
     title = f"cluster {config.pool.name!r}" if config.pool.name else "cluster"
-    return Group(members, config.load_balancing, title)
+    group = Group(members, config.load_balancing, title)
+    if any(is_name(each.host) for each in config.nodes):
+        addresses = Addresses()
+        chore = Chore(dns.REFRESH, lambda: addresses.look(group.members), "resolving the nodes")
+        # The first look is the one that later ones are compared with.
+        chore.due_at = 0.0
+        group.chores.append(chore)
+    return group
 
 
 def make_member(
@@ -102,9 +145,6 @@ def make_member(
     def make_aio(main: Any) -> Any:
         return make_pool(mine, other("aio"), asynchronous=True, shares=main)
 
-    def probe(anew: bool) -> None:
-        ask(connector if not asynchronous else other("probe"), connection.connect_timeout, anew)
-
     def shutdown() -> None:
         for each in (connector, *others.values()):
             each.shutdown()
@@ -115,29 +155,10 @@ def make_member(
         weight=weight,
         make=make,
         make_aio=None if asynchronous else make_aio,
-        probe=probe,
+        connector=lambda: other("threads") if asynchronous else connector,
         patience=connection.connect_timeout,
         shutdown=shutdown,
     )
-
-
-def ask(connector: Any, patience: float, anew: bool) -> None:
-    """Open a connection and ask the server for a sign of life, within about *patience* seconds for each.
-
-    Args:
-        connector: A connector of threads.
-        patience: Seconds.
-        anew: Whether what is known of the server is to be asked anew: it may have been another one meanwhile.
-    """
-    if anew and hasattr(connector, "forget"):
-        connector.forget()
-    connection = connector.connect()
-    try:
-        if not connector.ping(connection, patience):
-            raise TimeoutError(f"{connector.target}: no answer to a ping within {patience:g} s")
-    finally:
-        connector.abort(connection)
-        connector.close(connection)
 
 
 def shown(engine: Any) -> str:

@@ -70,7 +70,7 @@ test-rust: ## Run the tests of the core
 
 # They explore many states: optimised, with overflow checks and assertions, but without the link-time optimisation that the
 # module is built with.
-CHECKERS := test-rust test-loom test-shuttle proof-loom proof-shuttle proof-model planted
+CHECKERS := test-rust test-loom test-shuttle proof-loom proof-shuttle proof-model planted tsan mutants-core
 $(CHECKERS): export CARGO_PROFILE_RELEASE_LTO = off
 $(CHECKERS): export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
 $(CHECKERS): export CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS = true
@@ -117,7 +117,7 @@ sqlalchemy-turns: build server ## 32 threads on 8 connections: turns of each, wi
 # Proofs: what takes too long for each change. docs/reliability.md says what came out.
 
 # The steps of `make proof`, in this order. Each prints how much it did, and fails when something was found.
-PROOFS := proof-loom proof-shuttle proof-model planted stress stress-freethreaded faults
+PROOFS := proof-loom proof-shuttle proof-model planted tsan stress stress-freethreaded faults
 
 .PHONY: proof
 proof: ## Run every proof, one after the other (an hour or two)
@@ -159,6 +159,31 @@ faults: build server ## Strike 50 borrowers with each fault on a real server; pr
 .PHONY: mutants-python
 mutants-python: build ## Change each decision of the Python code, see that a test notices; ARGS='--shard 1/2 url.py'
 	PYTHONPATH=python $(PYTHON) -m tools.mutation $(ARGS)
+
+# ThreadSanitizer is not stable, but is there; the standard library is not compiled with it. Without a target of its own, build
+# scripts would be.
+TSAN = $(CARGO) test --package poolhouse-core --release --target-dir target/tsan --features planted --test threads \
+  --target $$(rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: tsan
+tsan: export RUSTC_BOOTSTRAP = 1
+tsan: export RUSTFLAGS = -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer
+tsan: export TSAN_OPTIONS = halt_on_error=1
+tsan: export POOLHOUSE_STRESS_SECONDS ?= 120
+tsan: ## The core on real threads under ThreadSanitizer, which must see a race where one is planted
+	$(TSAN)
+	@POOLHOUSE_PLANTED=TakeRelaxed $(TSAN) 2>&1 | grep -m 1 'ThreadSanitizer: data race' || { echo 'the planted race was not seen'; exit 1; }
+
+.tools/bin/cargo-mutants:
+	$(CARGO) install --quiet --locked --root .tools --version 27.1.0 cargo-mutants
+
+.PHONY: mutants-core
+mutants-core: .tools/bin/cargo-mutants ## Change each decision of the core, see that a checker notices; ARGS='--shard 1/4'
+	$$(tools/find-python.sh) tools/core_mutants.py $(ARGS)
+
+.PHONY: coverage-core
+coverage-core: ## Line coverage of the core by its own tests, and the lines that none reached
+	tools/coverage-core.sh $(ARGS)
 
 # Linters
 

@@ -145,10 +145,16 @@ pub(crate) const fn planted(_: Fault) -> bool {
 /// Whether this step is the broken one.
 #[cfg(feature = "planted")]
 pub(crate) fn planted(fault: Fault) -> bool {
-    static CHOSEN: std::sync::OnceLock<Option<Fault>> = std::sync::OnceLock::new();
-    let chosen = CHOSEN.get_or_init(|| {
-        let name = std::env::var("POOLHOUSE_PLANTED").ok()?;
-        Some(*ALL.iter().find(|fault| format!("{fault:?}") == name).expect("POOLHOUSE_PLANTED names a fault"))
-    });
-    *chosen == Some(fault)
+    use std::sync::atomic::AtomicUsize;
+    // 0: not looked yet; 1: none; else 2 + the fault. No `OnceLock`, in which ThreadSanitizer would see a race.
+    static CHOSEN: AtomicUsize = AtomicUsize::new(0);
+    let mut chosen = CHOSEN.load(Ordering::Relaxed);
+    if chosen == 0 {
+        chosen = std::env::var("POOLHOUSE_PLANTED").map_or(1, |name| {
+            let at = ALL.iter().position(|fault| format!("{fault:?}") == name);
+            2 + at.expect("POOLHOUSE_PLANTED names a fault")
+        });
+        CHOSEN.store(chosen, Ordering::Relaxed);
+    }
+    chosen == 2 + fault as usize
 }

@@ -11,10 +11,13 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-#[cfg(feature = "shuttle")]
-pub use shuttle::{sync::Condvar, sync::Mutex, thread};
+// Not the locks of std: those are compiled without ThreadSanitizer, which would see races where there are none.
 #[cfg(not(feature = "shuttle"))]
-pub use std::{sync::Condvar, sync::Mutex, thread};
+pub use parking_lot::{Condvar, Mutex, MutexGuard};
+#[cfg(feature = "shuttle")]
+pub use shuttle::{sync::Condvar, sync::Mutex, sync::MutexGuard, thread};
+#[cfg(not(feature = "shuttle"))]
+pub use std::thread;
 
 /// Longer than any wait of a healthy run.
 #[cfg(not(feature = "shuttle"))]
@@ -82,7 +85,7 @@ pub struct Worker {
 
 impl Host for Worker {
     fn wake(&self, node: u32, ticket: u64) {
-        self.crowd.board.lock().unwrap().wakes.insert((node, ticket));
+        self.crowd.board().wakes.insert((node, ticket));
         self.crowd.bell.notify_all();
     }
 
@@ -122,7 +125,7 @@ impl Worker {
     }
 
     fn post(&self, job: Job) {
-        self.crowd.board.lock().unwrap().jobs.push(job);
+        self.crowd.board().jobs.push(job);
         self.crowd.bell.notify_all();
     }
 
@@ -247,7 +250,7 @@ impl Worker {
     fn sleep(&self, ticket: Ticket) {
         self.close_all();
         let key = (ticket.node, ticket.number);
-        let mut board = self.crowd.board.lock().unwrap();
+        let mut board = self.crowd.board();
         while !board.wakes.remove(&key) {
             board = self.crowd.listen(board, || format!("{ticket:?} sleeps; {:?}", self.crowd.pool.stats()));
         }
@@ -292,7 +295,7 @@ impl Worker {
 
     fn help(&self) {
         loop {
-            let mut board = self.crowd.board.lock().unwrap();
+            let mut board = self.crowd.board();
             let job = loop {
                 if let Some(job) = board.jobs.pop() {
                     break job;
@@ -329,22 +332,24 @@ impl Worker {
 
 impl Crowd {
     #[cfg(feature = "shuttle")]
-    fn listen<'a>(
-        &self,
-        board: shuttle::sync::MutexGuard<'a, Board>,
-        _: impl Fn() -> String,
-    ) -> shuttle::sync::MutexGuard<'a, Board> {
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap()
+    }
+
+    #[cfg(not(feature = "shuttle"))]
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock()
+    }
+
+    #[cfg(feature = "shuttle")]
+    fn listen<'a>(&self, board: MutexGuard<'a, Board>, _: impl Fn() -> String) -> MutexGuard<'a, Board> {
         self.bell.wait(board).unwrap()
     }
 
     #[cfg(not(feature = "shuttle"))]
-    fn listen<'a>(
-        &self,
-        board: std::sync::MutexGuard<'a, Board>,
-        who: impl Fn() -> String,
-    ) -> std::sync::MutexGuard<'a, Board> {
-        let (board, late) = self.bell.wait_timeout(board, PATIENCE).unwrap();
-        assert!(!late.timed_out(), "a wake-up was lost: {}", who());
+    fn listen<'a>(&self, mut board: MutexGuard<'a, Board>, who: impl Fn() -> String) -> MutexGuard<'a, Board> {
+        let late = self.bell.wait_for(&mut board, PATIENCE).timed_out();
+        assert!(!late, "a wake-up was lost: {}", who());
         board
     }
 
@@ -382,7 +387,7 @@ impl Crowd {
             director.direct(*order, last);
         }
         live.into_iter().for_each(|thread| thread.join().unwrap());
-        crowd.board.lock().unwrap().over = true;
+        crowd.board().over = true;
         crowd.bell.notify_all();
         helper.join().unwrap();
         if let Err(why) = crowd.pool.audit() {

@@ -7,17 +7,49 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// What the tests keep for each slot: who has the connection, 0 for nobody. No part of the protocol, so no checker sees it.
+/// What the tests keep for each slot: whether somebody has the connection, and the connection, which only the pool keeps two
+/// threads from using at the same time. Loom and ThreadSanitizer watch the latter.
 #[derive(Default)]
-pub struct Seat(AtomicU64);
+pub struct Seat {
+    taken: AtomicU64,
+    connection: Connection,
+}
 
 impl Seat {
     pub fn take(&self) {
-        assert_eq!(self.0.swap(1, Ordering::SeqCst), 0, "a connection was lent twice");
+        // Relaxed: it must order nothing, or it would hide what the pool fails to order.
+        assert_eq!(self.taken.swap(1, Ordering::Relaxed), 0, "a connection was lent twice");
+        self.connection.used();
     }
 
     pub fn leave(&self) {
-        assert_eq!(self.0.swap(0, Ordering::SeqCst), 1, "a connection was given back twice");
+        self.connection.used();
+        assert_eq!(self.taken.swap(0, Ordering::Relaxed), 1, "a connection was given back twice");
+    }
+}
+
+/// Plain memory, as a driver's object is.
+#[derive(Default)]
+struct Connection {
+    #[cfg(loom)]
+    uses: loom::cell::UnsafeCell<u64>,
+    #[cfg(not(loom))]
+    uses: std::cell::UnsafeCell<u64>,
+}
+
+// SAFETY: none but the checked claim that the pool lends it to one borrower at a time.
+unsafe impl Sync for Connection {}
+
+impl Connection {
+    fn used(&self) {
+        // SAFETY: as above; a checker says where it does not hold.
+        #[cfg(loom)]
+        self.uses.with_mut(|uses| unsafe { *uses += 1 });
+        // SAFETY: as above.
+        #[cfg(not(loom))]
+        unsafe {
+            *self.uses.get() += 1;
+        }
     }
 }
 

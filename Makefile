@@ -183,7 +183,7 @@ mutants-core: .tools/bin/cargo-mutants ## Change each decision of the core, see 
 
 .PHONY: coverage-core
 coverage-core: ## Line coverage of the core by its own tests, and the lines that none reached
-	tools/coverage-core.sh $(ARGS)
+	$$(tools/find-python.sh) tools/core_coverage.py $(ARGS)
 
 # Linters
 

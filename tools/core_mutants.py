@@ -74,9 +74,9 @@ class Checker(NamedTuple):
 CHECKERS = {
     "unit": Checker("test", ("--lib",), {}),
     "model": Checker(
-        "test", ("--test", "model"), {"POOLHOUSE_CASES": "3000", "PROPTEST_MAX_SHRINK_ITERS": "0"}
+        "test", ("--test", "model"), {"POOLHOUSE_CASES": "2000", "PROPTEST_MAX_SHRINK_ITERS": "0"}
     ),
-    "waiters": Checker("test", ("--test", "waiters"), {}),
+    "views": Checker("test", ("--test", "views", "--test", "waiters"), {}),
     "shuttle": Checker(
         "shuttle", ("--features", "shuttle", "--test", "shuttle_*"), {"POOLHOUSE_SCHEDULES": "4000"}
     ),

@@ -22,6 +22,8 @@
 mod acquire;
 mod arena;
 mod audit;
+#[cfg(all(test, not(loom), not(feature = "shuttle")))]
+mod audit_tests;
 mod capacity;
 mod control;
 mod gate;

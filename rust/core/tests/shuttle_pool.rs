@@ -97,6 +97,12 @@ fn orders() {
     explore("orders");
 }
 
+/// Every operation there is, with limits on age, idleness and waiters.
+#[test]
+fn everything() {
+    explore("everything");
+}
+
 /// The pool closes at any moment.
 #[test]
 fn close() {

@@ -36,6 +36,8 @@ pub struct Plan {
     pub failing: u32,
     pub broken: u32,
     pub leaving: u32,
+    /// Of 100 wishes so many are not to wait.
+    pub hasty: u32,
     /// The whole-pool calls of one more thread, one after the other.
     pub director: &'static [Order],
 }
@@ -47,6 +49,10 @@ pub enum Order {
     Suspend,
     Evict,
     Reap,
+    /// Open one connection ahead of need.
+    Grow,
+    /// Believe a server that closes what idles for longer than this.
+    LowerMaxIdle(u64),
     /// End the group of the last borrower, whatever that one does.
     EndGroup,
 }
@@ -145,11 +151,11 @@ impl Worker {
 
     fn seated(&self, loan: Loan, vet: Vet) -> Option<Loan> {
         let pool = &self.crowd.pool;
-        if vet == Vet::Fresh {
+        if vet == Vet::Fresh || (vet == Vet::Check && self.chance(50)) {
             pool.data(loan.slot).take();
             return Some(loan);
         }
-        let hand = pool.replace(loan, true).expect("the loan lasts");
+        let hand = pool.replace(loan, vet == Vet::Expired).expect("the loan lasts");
         self.connect(hand)
     }
 
@@ -192,7 +198,8 @@ impl Worker {
         if let Some((loan, vet)) = pool.try_acquire(self.group, 0, self.now()) {
             return self.seated(loan, vet);
         }
-        match pool.acquire(self, self.wish()) {
+        let wait = !self.chance(self.crowd.plan.hasty);
+        match pool.acquire(self, Wish { wait, ..self.wish() }) {
             Acquired::Lent(loan, vet) => self.seated(loan, vet),
             Acquired::Create(hand) if self.chance(50) => self.connect(hand),
             Acquired::Create(hand) => match pool.enlist(self, self.wish()) {
@@ -324,6 +331,12 @@ impl Worker {
             }
             Order::Evict => pool.evict(self),
             Order::Reap => pool.reap(self, self.now(), 0, None),
+            Order::Grow => {
+                if let Some(hand) = pool.grow(0) {
+                    self.post(Job::Connect(hand, None));
+                }
+            }
+            Order::LowerMaxIdle(limit) => pool.lower_max_idle(limit),
             Order::EndGroup => pool.end_group(self, last),
         }
         self.close_all();
@@ -393,6 +406,8 @@ impl Crowd {
         if let Err(why) = crowd.pool.audit() {
             panic!("{why}; {:?}", crowd.pool.stats());
         }
+        let room = crowd.pool.room_for_waiters();
+        assert!(room <= 16, "room for {room} waiters, where {} borrow", plan.borrowers);
         let stats = crowd.pool.stats();
         let at_rest = stats.lent + stats.connecting + stats.closing + stats.waiting == 0;
         assert!(at_rest, "something was lost: {stats:?}");

@@ -26,6 +26,8 @@ fn run(name: &str, preemptions: Option<usize>, limit: u64, model: Arc<impl Fn() 
     builder.preemption_bound = builder.preemption_bound.or(preemptions);
     let limit = *builder.max_duration.get_or_insert(Duration::from_secs(limit));
     builder.max_branches = 20_000;
+    // How often the time is looked at.
+    builder.checkpoint_interval = 200;
     let bound =
         builder.preemption_bound.map_or("any number of preemptions".into(), |most| format!("{most} preemptions"));
     let count = Arc::new(AtomicU64::new(0));

@@ -13,6 +13,7 @@ fn plan(pool_size: u32, max_overflow: u32, fair_after: u64) -> Plan {
         failing: 0,
         broken: 0,
         leaving: 0,
+        hasty: 0,
         director: &[],
     }
 }
@@ -68,6 +69,33 @@ pub fn plans() -> Vec<(&'static str, Plan)> {
                 (plan.foreign, plan.failing, plan.broken, plan.leaving) = (2, 10, 10, 10);
                 plan.director =
                     &[Order::Suspend, Order::Evict, Order::Resize(1, 0), Order::EndGroup, Order::Reap, Order::Suspend];
+            }),
+        ),
+        (
+            "everything",
+            with(plan(2, 1, 20), |plan| {
+                plan.settings = Settings {
+                    brief: 10,
+                    strict: true,
+                    hold_back: true,
+                    lifetime: Some(90),
+                    check_bypass: Some(15),
+                    max_idle: Some(50),
+                    max_waiting: Some(3),
+                    ..plan.settings.clone()
+                };
+                (plan.borrowers, plan.foreign, plan.failing, plan.broken) = (6, 2, 10, 20);
+                (plan.leaving, plan.hasty) = (10, 10);
+                plan.director = &[
+                    Order::Grow,
+                    Order::LowerMaxIdle(40),
+                    Order::Resize(1, 0),
+                    Order::Evict,
+                    Order::Suspend,
+                    Order::EndGroup,
+                    Order::Resize(1, 2),
+                    Order::Reap,
+                ];
             }),
         ),
         (

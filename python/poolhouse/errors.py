@@ -71,3 +71,18 @@ class ConfigError(ValueError):
         """The error for *argument*, which got *value*, while only *allowed* may be given."""
         shown = "<hidden>" if secret else repr(value)
         return cls(f"{argument}={shown}: must be {allowed}")
+
+
+_AGAIN = "cannot connect to "
+
+
+def told(error: BaseException) -> str:
+    """*error* in a message that says already where nobody could connect to: its type, and its text without that.
+
+    >>> told(OSError("cannot connect to h:8123/d: [Errno 111] Connection refused")), told(OSError("gone"))
+    ('OSError: [Errno 111] Connection refused', 'OSError: gone')
+    """
+    text = str(error)
+    before, again, rest = text.partition(_AGAIN)
+    _, colon, reason = rest.partition(": ")
+    return f"{type(error).__name__}: {before + reason if again and colon else text}"

@@ -11,7 +11,7 @@ import pytest
 from poolhouse import create_engine
 from poolhouse.config import ConnectionConfig, PoolConfig
 from poolhouse.errors import ConfigError
-from poolhouse.options import CONNECTION_OPTIONS, ECHO, MAX_CAPACITY, POOL_OPTIONS, Option
+from poolhouse.options import CLUSTER_OPTIONS, CONNECTION_OPTIONS, ECHO, MAX_CAPACITY, POOL_OPTIONS, Option
 
 FLAG = POOL_OPTIONS["pool_pre_ping"]
 KIND = FLAG.kind
@@ -114,3 +114,65 @@ def test_the_bounds_of_sizes() -> None:
 
 def test_echo() -> None:
     assert (ECHO.name, ECHO.default, ECHO.check("debug")) == ("echo", False, "debug")
+
+
+def test_empty_texts() -> None:
+    """A user, a password and a path in front may be empty; other texts are left out or say something."""
+    may_be = {
+        name for name in ("username", "password", "proxy_path") if CONNECTION_OPTIONS[name].check("") == ""
+    }
+    assert may_be == {"username", "password", "proxy_path"}
+    for name in ("access_token", "database", "ca_cert", "client_name", "http_proxy", "server_host_name"):
+        with pytest.raises(ConfigError):
+            CONNECTION_OPTIONS[name].check("")
+    with pytest.raises(ConfigError):
+        CONNECTION_OPTIONS["proxy_path"].check(None)
+
+
+def test_which_values_are_secret() -> None:
+    secret = {name for name, option in CONNECTION_OPTIONS.items() if option.secret}
+    assert secret == {"password", "access_token", "http_proxy", "https_proxy", "headers"}
+    assert not any(option.secret for option in (*POOL_OPTIONS.values(), *CLUSTER_OPTIONS.values()))
+
+
+def test_the_ways_to_choose_a_node() -> None:
+    option = CLUSTER_OPTIONS["load_balancing"]
+    names = [
+        "least_loaded",
+        "round_robin",
+        "random",
+        "weighted",
+        "in_order",
+        "first_or_random",
+        "nearest_hostname",
+    ]
+    assert [option.check(name) for name in names] == names
+    assert option.default == "least_loaded"
+    for bad in ("best", "", None, 1):
+        with pytest.raises(ConfigError):
+            option.check(bad)
+    assert CLUSTER_OPTIONS["weights"].default is None
+    for each in CLUSTER_OPTIONS.values():
+        assert each.schemes == {"clickhouse", "native"} or "chdb" not in each.schemes
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("query_limit", 0), ("query_retries", 0), ("port", 1), ("pool_size", 0)]
+)
+def test_the_least_of_integers(name: str, least: int) -> None:
+    option = {**POOL_OPTIONS, **CONNECTION_OPTIONS}[name]
+    assert option.check(least) == least
+    with pytest.raises(ConfigError):
+        option.check(least - 1)
+
+
+@pytest.mark.parametrize("name", ["check_bypass", "retry_connect_for", "overflow_linger", "leak_detection"])
+def test_times_that_may_be_nothing(name: str) -> None:
+    assert POOL_OPTIONS[name].check(0) == 0
+
+
+@pytest.mark.parametrize("name", ["keepalive", "max_idle_time"])
+def test_times_that_may_not(name: str) -> None:
+    assert POOL_OPTIONS[name].check(None) is None
+    with pytest.raises(ConfigError):
+        POOL_OPTIONS[name].check(0)

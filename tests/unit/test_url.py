@@ -170,6 +170,8 @@ def test_what_belongs_together() -> None:
     assert str(URL("clickhouse", database="d/e")) == "clickhouse:///d%2Fe"
     assert str(URL("clickhouse", host="::1")) == "clickhouse://[::1]"
     assert parse_url("chdb:////").path is None
+    assert parse_url("clickhouse://a,b:2").others == (("b", 2),)
+    assert parse_url("clickhouse://a").others == ()
     several = parse_url("clickhouse://a:1,[::1]:2,c")
     assert several.others == (("::1", 2), ("c", None))
     assert str(several) == "clickhouse://a:1,[::1]:2,c"

@@ -60,7 +60,7 @@ def run(target: str, shard: tuple[int, int], *, only_show: bool) -> Score:
     name = "poolhouse." + target.removesuffix(".py").replace("/", ".")
     mutants = mutants_of(file.read_text(), str(file))
     support = sorted((ROOT / "tests" / "support").glob("fakes.py"))
-    results = Results(ROOT / ".mutants", target, [file, *(ROOT / test for test in tests), *support])
+    results = Results(ROOT / ".mutants", target, file, [*(ROOT / test for test in tests), *support])
     mine = mutants[shard[0] - 1 :: shard[1]]
     todo = [each for each in mine if each.name not in results.known]
     if todo and not only_show:

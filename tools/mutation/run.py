@@ -2,8 +2,11 @@
 
 The parent loads what is heavy and not ours (pytest, the drivers), so that a child only loads poolhouse and the tests. A
 child that takes too much CPU is ended by the kernel; one that waits for ever, by us. Such a mutant is noticed, too:
-what it does could not be overlooked. Results are kept by what they depend on (module, tests, mutant), so a run that was
-broken off goes on where it was, and a change runs anew what it concerns.
+what it does could not be overlooked.
+
+Results are kept, so a run that was broken off goes on where it was. A change of the module forgets them all. A change of
+the tests forgets which mutants were not noticed: tests are added to notice them, and those that were there stay. (Where
+tests were taken away, remove .mutants/ first.)
 """
 
 from __future__ import annotations
@@ -126,11 +129,8 @@ def run_tests(
 class Results:
     """What is known of the mutants of one module, in a file."""
 
-    def __init__(self, folder: Path, target: str, depends_on: Sequence[Path]) -> None:
-        digest = hashlib.sha256()
-        for path in depends_on:
-            digest.update(path.read_bytes())
-        self.key = digest.hexdigest()[:16]
+    def __init__(self, folder: Path, target: str, module: Path, tests: Sequence[Path]) -> None:
+        self._module, self._tests = _digest([module]), _digest(tests)
         self._file = folder / (target.replace("/", ".") + ".jsonl")
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self.known = dict(self._read())
@@ -139,12 +139,27 @@ class Results:
         if self._file.exists():
             for line in self._file.read_text().splitlines():
                 row = json.loads(line)
-                if row["key"] == self.key:
+                if row["module"] == self._module and (
+                    row["result"] != SURVIVED or row["tests"] == self._tests
+                ):
                     yield row["name"], row["result"]
 
     def add(self, mutant: Mutant, result: str) -> None:
         """Keep a result; several shards may write to the same file."""
         self.known[mutant.name] = result
-        row = {"key": self.key, "name": mutant.name, "line": mutant.line, "result": result}
+        row = {
+            "name": mutant.name,
+            "line": mutant.line,
+            "result": result,
+            "module": self._module,
+            "tests": self._tests,
+        }
         with self._file.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _digest(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

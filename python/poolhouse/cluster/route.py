@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from poolhouse.cluster.codes import FAILS, Rule, judge_connect
-from poolhouse.errors import ConnectFailed, PoolClosed, PoolError
+from poolhouse.errors import ConnectFailed, PoolClosed, PoolError, told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +128,7 @@ class Route:
 
 def _cause(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, ConnectFailed) and error.__cause__ is not None else error
-    return f"{type(cause).__name__}: {cause}"
+    return told(cause)
 
 
 class Tries:

@@ -16,6 +16,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.connectors.base import Connector, ConnectorBase
+from poolhouse.errors import told
 from poolhouse.pool import helpers
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Outlook:
         # Noted before it is logged: while one thread writes the line, others fail as well.
         before, self.error = self.error, error
         if before is None:
-            logger.warning("%s: cannot connect: %s: %s", where, type(error).__name__, error)
+            logger.warning("%s: cannot connect: %s", where, told(error))
 
     def learn(self, connector: ConnectorBase[Any], connection: Any) -> None:
         """Ask how long the server lets *connection* idle; the whole pool stays below that from now on."""

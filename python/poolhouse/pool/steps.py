@@ -19,7 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from poolhouse._core import Grant, Permit, Waiter
-from poolhouse.errors import ConnectFailed, PoolClosed, PoolTimeout, TooManyWaiters
+from poolhouse.errors import ConnectFailed, PoolClosed, PoolTimeout, TooManyWaiters, told
 
 if TYPE_CHECKING:
     from poolhouse.pool.creating import Creating
@@ -245,7 +245,7 @@ def _checked_out(grant: Grant) -> Generator[Step, Any, Exception | None]:
 def connect_failed(pool_title: str, target: str, error: BaseException | None) -> ConnectFailed:
     """The error for a borrower whose connect failed; the driver's own error is its cause."""
     where = f" to {target}" if target else ""
-    reason = f": {type(error).__name__}: {error}" if error is not None else " (it was given up)"
+    reason = f": {told(error)}" if error is not None else " (it was given up)"
     failed = ConnectFailed(f"{pool_title}: cannot connect{where}{reason}")
     failed.__cause__ = error
     return failed

@@ -94,6 +94,10 @@ test-slow: build server ## Run the Python tests that take long
 	$(PYTHON) -m pytest -m slow $(ARGS)
 
 # A failure is told at the end, on the page and by the exit status.
+.PHONY: cluster-faults
+cluster-faults: build server ## Several nodes under outages, minutes of them, with the figures shown
+	$(PYTHON) -m pytest -s -m 'slow or not slow' tests/cluster/test_outage.py tests/cluster/test_kill.py $(ARGS)
+
 .PHONY: conformance
 conformance: build server ## Run every test, and write what each behaviour came to into docs/conformance.md
 	@mkdir -p .stamps/conformance

@@ -217,3 +217,12 @@ def test_aio_shares_the_nodes_and_their_capacity(clickhouse: ClickHouse, doors: 
 
     asyncio.run(main())
     bench.finish()
+
+
+def test_a_holder_is_named_by_its_own_line(bench: Bench, clickhouse: ClickHouse, doors: Doors) -> None:
+    engine = bench.engine(doors(clickhouse, 2))
+    lease = bench.lease(engine)
+    [holder] = engine.pool.holders()
+    bench.give(engine, lease)
+    assert "poolhouse/cluster" not in holder.where
+    assert ".py:" in holder.where

@@ -7,6 +7,7 @@ processors this machine has.
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -217,3 +218,31 @@ def test_one_slow_node_of_three(
             f"\n{bench.kind}, {policy}: p99 {p99[policy] * 1000:.1f} ms of {len(load.done)}; loans {served}"
         )
     assert p99["least_loaded"] <= p99["round_robin"] / 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_outages_one_after_the_other(bench: Bench, three: list[ClickHouse], doored: list[Proxy]) -> None:
+    """A minute and a half in which one node after the other dies, hangs or goes dark: no read fails."""
+    chance = random.Random(7)
+    engine = bench.engine(
+        doored, pool_size=20, max_overflow=0, connect_timeout=CONNECT, send_receive_timeout=RECEIVE
+    )
+    told = []
+    with Load(bench, engine) as load:
+        until = time.monotonic() + 90
+        while time.monotonic() < until:
+            eventually(lambda: [node.breaker for node in engine.nodes] == ["closed"] * 3, 20)
+            at, how = chance.randrange(3), chance.choice(["kill", "stop", "black hole"])
+            back = break_it(how, three[at], doored[at])
+            time.sleep(chance.uniform(0.2, 3))
+            back()
+            told.append(how)
+            most = max(numbers["lent"] + numbers["idle"] for numbers in engine.pool._each())
+            assert most <= 20
+    print(
+        f"\n{bench.kind}: {len(told)} outages, {len(load.done)} statements, {len(load.failed)} failed, "
+        f"slowest {load.slowest(0):.2f} s"
+    )
+    assert load.failed == []
+    eventually(lambda: engine.pool.stats().lent == engine.pool.stats().waiting == 0)

@@ -67,6 +67,8 @@ class LendingBase:
 
     def _lent(self, member: Member, pool: Any, held: Any, lease: Any) -> Any:
         self.member, self._pool, self._held, self._lease = member, pool, held, lease
+        if type(lease) is Lease:
+            pool._note_borrower(lease)
         self._began = monotonic()
         return lease
 

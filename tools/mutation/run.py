@@ -4,9 +4,9 @@ The parent loads what is heavy and not ours (pytest, the drivers), so that a chi
 child that takes too much CPU is ended by the kernel; one that waits for ever, by us. Such a mutant is noticed, too:
 what it does could not be overlooked.
 
-Results are kept, so a run that was broken off goes on where it was. A change of the module forgets them all. A change of
-the tests forgets which mutants were not noticed: tests are added to notice them, and those that were there stay. (Where
-tests were taken away, remove .mutants/ first.)
+Results are kept, so a run that was broken off goes on where it was. A change of the module forgets them all; one of
+the tests forgets which mutants were not noticed: tests are added to notice them, and those that were there stay. Where
+tests were taken away, remove .mutants/ first.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def run_tests(
                 sys.meta_path.insert(0, _Changed(name, str(file), code))
             import pytest
 
-            status = int(pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *tests]))
+            status = int(pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "--timeout=20", *tests]))
         except BaseException:
             import traceback
 

@@ -121,7 +121,7 @@ sqlalchemy-turns: build server ## 32 threads on 8 connections: turns of each, wi
 # Proofs: what takes too long for each change. docs/reliability.md says what came out.
 
 # The steps of `make proof`, in this order. Each prints how much it did, and fails when something was found.
-PROOFS := proof-loom proof-shuttle proof-model planted tsan stress stress-freethreaded faults
+PROOFS := proof-loom proof-shuttle proof-model planted tsan stress stress-freethreaded fork-stress faults
 
 .PHONY: proof
 proof: ## Run every proof, one after the other (an hour or two)
@@ -155,6 +155,11 @@ stress: $(VENV)/stamp ## Stress the module for 60 s each on CPython 3.11, 3.12 a
 .PHONY: stress-freethreaded
 stress-freethreaded: $(VENV)/stamp ## Stress the module for 60 s on free-threaded CPython 3.13t, built where there is none
 	tools/stress.sh $(VENV)/bin/maturin $(CURDIR)/.stress $(or $(STRESS_SECONDS),60) 3.13t
+
+.PHONY: fork-stress
+fork-stress: build server ## Fork 200 times under load: children and parent must go on working
+	$(PYTHON) -m pytest tests/pool/test_fork.py
+	$(PYTHON) -X faulthandler -m tests.stress.forks --forks 200
 
 .PHONY: faults
 faults: build server ## Strike 50 borrowers with each fault on a real server; prints a table. ARGS='--only SIGKILL'

@@ -20,9 +20,14 @@ for version in "$@"; do
         mkdir -p "$source"
         cp -a "$root/Cargo.toml" "$root/Cargo.lock" "$root/pyproject.toml" "$root/README.md" "$root/rust" "$root/python" \
             "$root"/LICENSE-* "$source"
-        for package in pyo3 pyo3-build-config; do
-            (cd "$source" && cargo update --quiet --package "$package" --precise 0.28.3)
-        done
+        (
+            cd "$source"
+            cargo update --quiet --package pyo3 --precise 0.28.3
+            # PyO3 brought its own with it; ours is still another.
+            other=$(awk '$3 == "\"pyo3-build-config\"" {found = 1} found && $1 == "version" {print $3; found = 0}' Cargo.lock |
+                tr -d '"' | grep -v '^0\.28\.3$' || true)
+            [ -z "$other" ] || cargo update --quiet --package "pyo3-build-config@$other" --precise 0.28.3
+        )
     else
         python=$(POOLHOUSE_PYTHON=python$version "$root/tools/find-python.sh" 2>/dev/null) || continue
     fi

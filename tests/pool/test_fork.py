@@ -93,7 +93,7 @@ def test_fork03_a_lease_that_is_dropped_in_the_child(threads: Bench) -> None:
 
 
 def test_fork04_while_eight_threads_borrow(threads: Bench) -> None:
-    """60 forks at any moment of borrows, connects and returns: no child inherits a lock (I8)."""
+    """200 forks at any moment of borrows, connects and returns: no child inherits a lock (I8)."""
     pool = threads.pool(4, 2)
     stop = threading.Event()
 
@@ -114,7 +114,7 @@ def test_fork04_while_eight_threads_borrow(threads: Bench) -> None:
         pool.stats()
 
     try:
-        for _ in range(60):
+        for _ in range(200):
             _in_child(child, 5)
     finally:
         stop.set()

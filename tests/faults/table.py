@@ -28,7 +28,7 @@ REFUSED = r"[Rr]efused|Connect call failed"
 SILENT = r"[Tt]imed out|[Tt]ime-?out|within \d"
 CUT = r"IncompleteRead|[Cc]onnection broken|[Pp]ayload|closed|[Uu]nexpected|not enough data|incomplete|[Dd]isconnected"
 # The mark at the end of an answer that was under way may be garbled too: then the client waits for it in vain.
-GARBLED = rf"[Bb]ad ?[Ss]tatus ?[Ll]ine|Un(?:known|expected) packet|[Cc]hunk|[Dd]ecompress|[Dd]ecod|{SILENT}"
+GARBLED = rf"[Bb]ad ?[Ss]tatus ?[Ll]ine|Un(?:known|expected) packet|[Cc]hunk|[Dd]ecompress|[Dd]ecod|{ENDED}|{SILENT}"
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ FAULTS = [
     Fault(
         "password changed at the server, and back",
         SOON,
-        f"[Pp]assword|{ENDED}",
+        f"[Pp]assword|status 401|{ENDED}",
         _and_cut(lambda rig: rig.change_password("another")),
         lambda rig: rig.change_password(None),
     ),

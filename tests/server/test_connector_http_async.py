@@ -278,6 +278,30 @@ async def test_an_answer_that_stops_anywhere_is_told_as_a_time_out(
         front.heal()
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.2])
+async def test_ch10_an_answer_that_turns_into_nonsense_leaves_nobody_waiting(
+    clickhouse: ClickHouse, proxy: MakeProxy, pause: float
+) -> None:
+    """The driver closes the socket, and leaves whoever reads the answer waiting without a time-out."""
+    front = proxy(clickhouse)
+    http = connector(clickhouse, front.port)
+    client = await http.connect()
+    assert await scalar(client, "SELECT 1") == 1
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: Keep-Alive\r\n\r\n"
+    front.answer_next(head, match=b"SELECT 7")
+    asking = asyncio.ensure_future(failure(client.query("SELECT 7")))
+    assert await comes_true(lambda: not front.has_answers)
+    await asyncio.sleep(pause)
+    front.links[0].client.sendall(b"nonsense\r\n")
+    async with asyncio.timeout(5):
+        error = await asking
+    told = " ".join(str(each) for each in chain(error))
+    assert "in the middle of an answer" in told
+    assert "nonsense" in told, told  # what could not be parsed
+    assert http.is_broken(client, error)
+    await http.close(client)
+
+
 async def test_ch11_ch12_a_reset_undoes_what_the_borrower_changed(server: ServerProcess) -> None:
     http = connector(server, settings={"max_threads": 2}, query_limit=50, headers={"X-Own": "1"})
     client = await http.connect()

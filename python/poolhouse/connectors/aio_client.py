@@ -47,8 +47,6 @@ class _Backend(HttpAsyncBackend):
     """The driver's transport: one socket, inserts sent once, answers read to their end."""
 
     watched: AioSocket
-    #: The body of the answer that came last, from which it is read.
-    answer: aiohttp.StreamReader | None = None
     #: Called when an error says that what the handshake learnt holds no longer.
     stale: Callable[[], None]
     #: Whether each request is to have a query id, which the socket keeps.
@@ -100,7 +98,7 @@ class _Backend(HttpAsyncBackend):
             params, self.watched.query_id = with_query_id(params, self.client_settings)
             args = (data, params, *rest)
         response = await super().request(*args, **kwargs)
-        self.answer = response.content
+        self.watched.answering(response.content)
         announced = response.headers.get("Keep-Alive")
         if announced is not None:
             self.watched.keep_alive = announced_seconds(announced)
@@ -110,7 +108,8 @@ class _Backend(HttpAsyncBackend):
 
     def explain(self, error: BaseException) -> None:
         """Say why the answer broke off: of one that did so before its first byte came, the driver keeps no cause."""
-        cause = None if self.answer is None else self.answer.exception()
+        content = self.watched.content
+        cause = None if content is None else content.exception()
         links = list(chain(error))
         if cause is not None and all(link is not cause for link in links):
             links[-1].__cause__ = cause

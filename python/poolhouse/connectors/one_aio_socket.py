@@ -12,7 +12,8 @@ gives the connection to the connector and leaves by an exception. With an older 
 Names of asyncio used that are not public: ``_call_connection_lost`` and ``_sock`` of its transports, for
 loops that are closed.
 Names of aiohttp used that are not documented for this: ``BaseConnector.connect``, ``_create_connection`` (which the
-driver overrides, too), ``ResponseHandler.should_close`` and ``.closed``.
+driver overrides, too), ``ResponseHandler.should_close``, ``.closed`` and ``.exception``, and
+``StreamReader.set_exception``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class AioSocket:
         self.keep_alive: float | None = None
         #: Tells whether a request is under way or its answer unread.
         self.busy: Callable[[], bool] = lambda: False
+        #: The body of the answer that came last.
+        self.content: aiohttp.StreamReader | None = None
         self.loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._protocol: Any = None
@@ -61,7 +64,31 @@ class AioSocket:
             self._tls = self._transport.get_extra_info("ssl_object") is not None
             self._fd = self._socket.fileno()
         self.sockets_opened += 1
+        closed = self._closed()
+        if closed is not None:
+            closed.add_done_callback(self._lost)
         return not self.ended
+
+    def answering(self, content: aiohttp.StreamReader) -> None:
+        """An answer came, whose body is read from *content*."""
+        self.content = content
+        if not self.open():
+            self.loop.call_soon(self._fail_content)
+
+    def _lost(self, closed: asyncio.Future[None]) -> None:
+        if not closed.cancelled():
+            closed.exception()  # whoever reads is told below
+        self._fail_content()
+
+    def _fail_content(self) -> None:
+        """The socket is gone: nobody may wait for the rest of an answer. aiohttp closes the socket when it cannot parse
+        what comes, takes the time-out of the read back, and leaves the reader waiting.
+        """
+        content = self.content
+        if content is not None and not content.is_eof() and content.exception() is None:
+            error = aiohttp.ClientPayloadError("the connection was closed in the middle of an answer")
+            error.__cause__ = self._protocol.exception()
+            content.set_exception(error)
 
     def open(self) -> bool:
         """Whether there is a connection, as far as the event loop has noticed."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Generator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from poolhouse._core import connection_of
 from poolhouse.cluster.face import ClusterFace
 from poolhouse.cluster.lend import LendingBase, Lent, lending_of
 from poolhouse.cluster.sync import _options
@@ -109,6 +110,10 @@ class AsyncClusterPool(ClusterFace):
         done: Awaitable[None] = lending._pool.invalidate(lending._lease)
         lending._ended(None, broken=False)
         return done
+
+    async def _ping(self, connection: Lent, timeout: float) -> bool:
+        lending = lending_of(connection)
+        return bool(await lending._pool._ping(connection_of(lending._lease), timeout))
 
     async def initialize(self) -> None:
         """Open the first connection of each node, so that a wrong address is known now.

@@ -73,7 +73,7 @@ def retire(member: Member, gone: frozenset[str], *, everything: bool) -> None:
     """Retire connections of *member* to the addresses *gone*; *everything*: it has no others."""
     pools: list[Any] = [member.pools.main, *([member.pools.aio] if member.pools.has_aio else [])]
     for pool in pools:
-        connector = pool.connector
+        connector = pool._own_connector
         if hasattr(connector, "gone"):
             connector.gone = gone
     if everything:

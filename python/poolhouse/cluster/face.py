@@ -13,9 +13,11 @@ from poolhouse.pool.face import Holder, PoolStats
 
 if TYPE_CHECKING:
     from poolhouse.cluster.group import Group
+    from poolhouse.cluster.lend import Lent
     from poolhouse.cluster.member import Member
     from poolhouse.cluster.node import Node
     from poolhouse.config import PoolConfig
+    from poolhouse.events import PoolEvents
 
 __all__ = ["ClusterFace", "NodeStats"]
 
@@ -44,6 +46,8 @@ class ClusterFace:
     def __init__(self, group: Group, config: PoolConfig) -> None:
         self.group = group
         self.config = config
+        #: The hooks of all nodes' pools; see :mod:`poolhouse.events`.
+        self.events: PoolEvents = group.events
         self.title = group.title
 
     # -- for a borrow
@@ -141,6 +145,33 @@ class ClusterFace:
         """Lend again, to those who wait first."""
         for member in self.group.members:
             member.pools.main.resume()
+
+    @property
+    def suspended(self) -> bool:
+        """Whether it lends nothing until :meth:`resume`."""
+        return all(member.pools.main.suspended for member in self.group.members)
+
+    def resize(self, pool_size: int | None = None, max_overflow: int | None = None) -> None:
+        """Change the sizes of every node's pool while running; see :meth:`poolhouse.ConnectionPool.resize`."""
+        for member in self.group.members:
+            member.resize(pool_size, max_overflow)
+        self.config = self.group.members[0].pools.main.config
+
+    # -- for health checks
+
+    @property
+    def outlook(self) -> Any:
+        """What is known of the servers: the error of one, where no node is in turn."""
+        members = self.group.members
+        known = [member for member in members if member.node.trusted] or members
+        return known[0].pools.main.outlook
+
+    def _bare(self, connection: Lent) -> Lent:
+        return connection
+
+    def _suspect(self) -> None:
+        for pool in self.group.every():
+            pool._suspect()
 
     # -- for a drain
 

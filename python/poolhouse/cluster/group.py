@@ -18,6 +18,7 @@ from poolhouse.pool import helpers
 
 if TYPE_CHECKING:
     from poolhouse.cluster.node import Node
+    from poolhouse.events import PoolEvents
 
 logger = logging.getLogger("poolhouse.cluster")
 
@@ -64,10 +65,12 @@ class Group:
         members: One for each node.
         policy: The name of the policy that chooses among them.
         title: The cluster's name, for messages.
+        events: The hooks of all its pools.
     """
 
-    def __init__(self, members: Sequence[Member], policy: str, title: str) -> None:
+    def __init__(self, members: Sequence[Member], policy: str, title: str, events: PoolEvents) -> None:
         self.title = title
+        self.events = events
         self.closed = False
         self.chores: list[Chore] = []
         self._by_node = {member.node: member for member in members}
@@ -105,13 +108,13 @@ class Group:
         # A borrower that has just picked an old node still finds its member.
         self._by_node = {**self._by_node, **kept}
         self.nodes.replace(tuple(kept))
+        # Those that went earlier are forgotten once all is back, with what they did in the numbers.
+        self._gone = [member for member in self._gone if member.is_busy]
         for member in before:
             if member.node not in kept:
                 self._gone.append(member)
                 member.close()
-        # Those before the last ones are forgotten, with what they did in the numbers.
-        known = {member.node: member for member in self._gone}
-        self._by_node = {**known, **kept}
+        self._by_node = {**{member.node: member for member in self._gone}, **kept}
         if self.closed:
             self.end()
 

@@ -78,7 +78,8 @@ class LendingBase:
         if error is None or type(lease) is not Lease:
             return False
         try:
-            return bool(self._pool.connector.is_broken(connection_of(lease), error))
+            # Without hooks around it: they are told once, at the return.
+            return bool(self._pool._own_connector.is_broken(connection_of(lease), error))
         except Exception:
             # Returned in the block, or a judgement that fails: the pool says so in its own way.
             return False

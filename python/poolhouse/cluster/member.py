@@ -121,8 +121,8 @@ class Member:
         self.retired: list[Pools] = []
         #: What retired pools did, summed up.
         self.past: dict[str, Any] = {}
+        self._sizes: tuple[int | None, int | None] | None = None
         self.pools = Pools(self, make())
-        self._size = self.pools.main.config
 
     # -- what happened
 
@@ -153,9 +153,18 @@ class Member:
         """Put an empty pool in the place of the present one, which is closed."""
         if self.closed:
             return
-        before, self.pools = self.pools, Pools(self, self.make())
+        fresh = Pools(self, self.make())
+        if self._sizes is not None:
+            fresh.main.resize(*self._sizes)
+        before, self.pools = self.pools, fresh
         self._retire(before)
         self._end_if_closed()
+
+    def resize(self, pool_size: int | None, max_overflow: int | None) -> None:
+        """Change the sizes of the pool, and of those that take its place."""
+        self.pools.main.resize(pool_size, max_overflow)
+        now = self.pools.main.config
+        self._sizes = (now.pool_size, now.max_overflow)
 
     def close(self) -> None:
         """Close everything, for good."""
@@ -220,6 +229,11 @@ class Member:
 
     # -- numbers
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything of it is out."""
+        return any(_is_busy(pools.numbers()) for pools in [self.pools, *self.retired])
+
     def every(self) -> list[Pools]:
         """The present pools, and old ones that are not empty."""
         return [self.pools, *(old for old in list(self.retired) if _is_busy(old.numbers()))]
@@ -232,8 +246,8 @@ class Member:
         return load
 
     def _capacity(self) -> float:
-        size = self._size.pool_size
-        return float("inf") if size is None else size + self._size.max_overflow
+        capacity = self.pools.main.config.capacity
+        return float("inf") if capacity is None else float(max(capacity, 1))
 
 
 def _is_busy(numbers: dict[str, Any]) -> bool:

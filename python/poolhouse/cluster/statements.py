@@ -146,7 +146,7 @@ class Retrying(_Base):
             tries.sent = False
             context = conn.create_insert_context(table, column_names, settings=told, **options)
             tries.sent = True
-            return conn.insert(context=context, data=data)
+            return conn.insert(table, data, context=context)
 
         return self._run(call, self._insertion(data, settings))
 
@@ -245,7 +245,7 @@ class AsyncRetrying(_Base):
             tries.sent = False
             context = await conn.create_insert_context(table, column_names, settings=told, **options)
             tries.sent = True
-            return await conn.insert(context=context, data=data)
+            return await conn.insert(table, data, context=context)
 
         return await self._run(call, self._insertion(data, settings))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from poolhouse._core import connection_of
 from poolhouse.cluster.face import ClusterFace
 from poolhouse.cluster.lend import Lending, Lent, lending_of
 
@@ -71,6 +72,10 @@ class ClusterPool(ClusterFace):
         lending = lending_of(connection)
         lending._pool.invalidate(lending._lease)
         lending._ended(None, broken=False)
+
+    def _ping(self, connection: Lent, timeout: float) -> bool:
+        lending = lending_of(connection)
+        return bool(lending._pool._ping(connection_of(lending._lease), timeout))
 
     def initialize(self) -> None:
         """Open the first connection of each node, so that a wrong address is known now.

@@ -12,6 +12,7 @@ from poolhouse.cluster.group import Chore, Group
 from poolhouse.cluster.member import Member
 from poolhouse.engine.shared import configure, make_connector, make_pool
 from poolhouse.errors import ConfigError
+from poolhouse.events import PoolEvents
 from poolhouse.pool.steps import connect_failed
 from poolhouse.url import URL
 
@@ -44,10 +45,10 @@ def configure_nodes(nodes: Any, given: Mapping[str, Any]) -> EngineConfig:
     for config in made[1:]:
         if config.pool != first.pool or config.load_balancing != first.load_balancing:
             raise ConfigError("nodes: their URLs must agree in the options of the pool and in load_balancing")
-    if len({name_of(each) for each in connections}) < len(connections):
-        raise ConfigError("nodes: each must be named once")
     if any(each.family == "chdb" for each in connections):
         raise ConfigError("nodes: must be servers; chdb:// is inside the process")
+    if len({name_of(each) for each in connections}) < len(connections):
+        raise ConfigError("nodes: each must be named once")
     if weights is None:
         weights = first.weights
     else:
@@ -86,7 +87,9 @@ def keep_discovering(discovery: Discovery, config: EngineConfig, group: Group, *
     """Have *group* follow what the servers say."""
 
     def look() -> None:
-        discovery.look_again(group, lambda node: make_member(config, node, 1, asynchronous=asynchronous))
+        # With the hooks of the others.
+        mine = replace(config, events=group.events)
+        discovery.look_again(group, lambda node: make_member(mine, node, 1, asynchronous=asynchronous))
 
     group.chores.append(Chore(discovery.refresh, look, f"asking for the nodes of {discovery.cluster!r}"))
 
@@ -107,12 +110,14 @@ def make_group(config: EngineConfig, *, asynchronous: bool) -> Group:
     if config.load_balancing == "weighted" and config.weights is None:
         raise ConfigError("weights: load_balancing='weighted' needs one weight for each node")
     weights = config.weights or (1,) * len(config.nodes)
+    events = config.events or PoolEvents()
+    config = replace(config, events=events)
     members = [
         make_member(config, connection, weight, asynchronous=asynchronous)
         for connection, weight in zip(config.nodes, weights, strict=True)
     ]
     title = f"cluster {config.pool.name!r}" if config.pool.name else "cluster"
-    group = Group(members, config.load_balancing, title)
+    group = Group(members, config.load_balancing, title, events)
     if any(is_name(each.host) for each in config.nodes):
         addresses = Addresses()
         chore = Chore(dns.REFRESH, lambda: addresses.look(group.members), "resolving the nodes")

@@ -424,6 +424,10 @@ class PoolFace(_core.Pool, Generic[C]):
         found = leaks.line_outside(file, line, thread, task and self._task_at(task), trace or ())
         return f"{found[0]}:{found[1]}"
 
+    def _bare(self, connection: Any) -> Any:
+        """What :meth:`_ping` takes, of what ``get`` gave."""
+        return _core.connection_of(connection)
+
     def _task_at(self, address: int) -> Any:
         """The task at *address*, if it is one that may hold a connection."""
         return next((found for each in self._partnered() if (found := each._task_at(address))), None)

@@ -26,7 +26,6 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Self
 
-from poolhouse._core import connection_of
 from poolhouse.errors import ConnectFailed, PoolClosed, PoolTimeout, TooManyWaiters
 from poolhouse.options import CONNECTION_OPTIONS, POOL_OPTIONS
 from poolhouse.pool.drain import pool_of
@@ -211,7 +210,7 @@ class PoolHealthMonitor(HealthBase):
                 return self._explained(error, loans)
             sound = False
             try:
-                sound = pool._ping(connection_of(lease), self.timeout)
+                sound = pool._ping(pool._bare(lease), self.timeout)
             finally:
                 # Also where a Ctrl-C comes in the middle of a ping.
                 if sound:

@@ -8,8 +8,6 @@ import weakref
 from time import monotonic
 from typing import Any, Self
 
-from poolhouse._core import connection_of
-
 from .health import NOTICE, HealthBase, PoolHealth, checked_interval
 
 logger = logging.getLogger("poolhouse.pool")
@@ -54,7 +52,7 @@ class AsyncPoolHealthMonitor(HealthBase):
                 return self._explained(error, loans)
             sound = False
             try:
-                sound = await pool._ping(connection_of(lease), self.timeout)
+                sound = await pool._ping(pool._bare(lease), self.timeout)
             finally:
                 # Also where the check is cancelled in the middle of a ping.
                 if sound:

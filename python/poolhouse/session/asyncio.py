@@ -42,6 +42,13 @@ class AsyncSession(SessionBase, AsyncStatements):
         self._held: AbstractAsyncContextManager[Any] | None = None
         self._pinned: Any = None
 
+    def _connection(self) -> AbstractAsyncContextManager[Any]:
+        """A connection for several calls, which must all go to the same place."""
+        if self._held is not None:
+            return nullcontext(self._pinned)
+        lent: AbstractAsyncContextManager[Any] = self.engine.connection(**self._options)
+        return lent
+
     def _lend(self) -> AbstractAsyncContextManager[Any]:
         if self._held is not None:
             return nullcontext(self._pinned)
@@ -74,7 +81,7 @@ class AsyncSession(SessionBase, AsyncStatements):
         pending = self._batches.pending()
         if not pending:
             return
-        async with self._lend() as conn:
+        async with self._connection() as conn:
             for batch in pending:
                 batch.tried = True
                 await conn.insert(batch.table, batch.rows, batch.column_names, settings=batch.settings(conn))

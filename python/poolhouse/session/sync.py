@@ -58,6 +58,13 @@ class Session(SessionBase, Statements):
         self._held: AbstractContextManager[Any] | None = None
         self._pinned: Any = None
 
+    def _connection(self) -> AbstractContextManager[Any]:
+        """A connection for several calls, which must all go to the same place."""
+        if self._held is not None:
+            return nullcontext(self._pinned)
+        lent: AbstractContextManager[Any] = self.engine.connection(**self._options)
+        return lent
+
     def _lend(self) -> AbstractContextManager[Any]:
         if self._held is not None:
             return nullcontext(self._pinned)
@@ -101,7 +108,7 @@ class Session(SessionBase, Statements):
         pending = self._batches.pending()
         if not pending:
             return
-        with self._lend() as conn:
+        with self._connection() as conn:
             for batch in pending:
                 batch.tried = True
                 conn.insert(batch.table, batch.rows, batch.column_names, settings=batch.settings(conn))

@@ -6,6 +6,7 @@ events can be had without a second thread.
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import math
 import time
@@ -29,6 +30,9 @@ from poolhouse.pool import creating as creating_module
 from poolhouse.pool import keepalive, keeper, steps
 from poolhouse.pool.creating import ThreadCreating, attempts
 from tests.support.fakes import FakeConnector, FakeServer, Refused
+
+#: Connects until it is clear that new connections of a pool of two are of no use.
+DEAD_CONNECTS = 3
 
 
 class Hand:
@@ -264,6 +268,60 @@ def test_what_cuts_a_wait_short_leaves_nobody_in_the_queue(server: FakeServer, e
     rest(pool)
 
 
+def test_a_grant_that_comes_with_the_end_of_the_time_is_kept(server: FakeServer) -> None:
+    pool = make(server)
+    kept = pool.get()
+    hand = Hand(pool, 0.05)
+    look = hand.send()
+    assert hand.look(look) is None
+    time.sleep(0.1)
+    pool.return_connection(kept)
+    assert hand.wakes == 1
+    assert hand.send(None) is None
+    assert hand.grant is not None
+    assert pool._numbers()["timeouts"] == 0
+    hand.grant = None
+    rest(pool)
+
+
+def test_a_connect_that_is_held_back_is_made_when_it_is_due(server: FakeServer) -> None:
+    """Warm, and a return is expected sooner than a connect would take: it waits, until the return is overdue."""
+    server.connect_time = 0.2
+    pool = make(server, pool_size=2)
+    for _ in range(20):
+        pool.return_connection(pool.get())
+    kept = pool.get()
+    hand = Hand(pool, 30.0)
+    held = hand.send()
+    assert isinstance(held, steps.Look)
+    assert (held.due, held.until < time.monotonic() + 5) == (False, True)
+    assert hand.look(held) is None
+    time.sleep(max(held.until - time.monotonic(), 0) + 0.01)
+    due = hand.send(None)
+    assert isinstance(due, steps.Look)
+    assert (due.due, due.until > time.monotonic() + 20) == (True, True)
+    assert isinstance(hand.send(hand.look(due)), steps.Begin)
+    # Once is enough.
+    last = hand.send()
+    assert last.due is False
+    hand.script.close()
+    pool.return_connection(kept)
+
+
+def test_who_waits_asks_loops_for_what_they_do_not_use(server: FakeServer) -> None:
+    pool = make(server)
+    asked: list[int] = []
+    pool.reclaim_from_loops = lambda: asked.append(1)  # type: ignore[method-assign]  # what is asked
+    first = Hand(pool, 5.0)
+    assert isinstance(first.send(), steps.Begin)
+    assert asked == []
+    kept = Hand(pool, 5.0)
+    assert isinstance(kept.send(), steps.Look)
+    assert asked == [1]
+    for each in (first, kept):
+        each.script.close()
+
+
 # Looks
 
 
@@ -324,7 +382,7 @@ def test_an_expired_one_is_replaced_without_a_look(server: FakeServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "least", "most"), [(1.0, 0.3, 0.5), (100.0, 2.0, 2.0), (0.02, 0.05, 0.05)]
+    ("timeout", "least", "most"), [(1.0, 0.4, 0.5), (100.0, 2.0, 2.0), (0.02, 0.05, 0.05)]
 )
 def test_a_ping_is_bounded_by_half_of_what_is_left(
     server: FakeServer, timeout: float, least: float, most: float
@@ -380,8 +438,9 @@ def test_closed_in_a_ping(server: FakeServer) -> None:
     assert server.made[0].ended
 
 
-def test_new_connections_that_are_dead_at_once(server: FakeServer) -> None:
+def test_new_connections_that_are_dead_at_once(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not connect for ever: once all that was open is replaced, a new one that is dead is an error."""
+    monkeypatch.setattr(steps, "JUST_OPENED", 60.0)
     pool = make(server, pool_size=2, check_bypass=0, name="odd")
     idle(pool, count=2)
     server.on_check = lambda connection: False
@@ -393,7 +452,8 @@ def test_new_connections_that_are_dead_at_once(server: FakeServer) -> None:
     assert (
         str(caught.value) == "pool 'odd': new connections to fake:1 are found dead as soon as they are open"
     )
-    assert len(connects) <= 5
+    # Two lay idle; each was replaced, and so were two of the new ones.
+    assert len(connects) == DEAD_CONNECTS
     rest(pool)
     assert "new connections are found" in str(steps.dead_at_once(ConnectionPool(dict)))
 
@@ -404,6 +464,25 @@ def test_an_age_limit_of_nothing_still_lends(server: FakeServer) -> None:
     for _ in range(3):
         with pool.connection(timeout=5) as conn:
             assert conn.query(1) == 1
+
+
+def test_a_connect_that_is_not_needed_after_all_still_ends_the_old_one(server: FakeServer) -> None:
+    """The one found dead is not ended by its abort; another lay idle, so nobody connects in its place."""
+    server.aborts = False
+    pool = make(server, pool_size=2, check_bypass=60)
+    idle(pool, count=2)
+    pool._suspect()
+    looked: list[Any] = []
+    server.on_check = lambda connection: looked.append(connection) or len(looked) > 1
+    hand = Hand(pool, 5.0)
+    assert hand.send() is None
+    dead, alive = looked
+    assert hand.grant is not None
+    assert hand.grant.connection is alive
+    deadline = time.monotonic() + 5
+    while not dead.closed and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert (dead.closed, alive.closed, server.connects) == (True, False, 2)
 
 
 # Hooks
@@ -438,16 +517,91 @@ def test_a_refusal_tries_the_next_at_most_capacity_and_one(server: FakeServer) -
 def test_a_refusal_without_time(server: FakeServer) -> None:
     pool = make(server, on_checkout=lambda connection: None)
     idle(pool)
-    kept: list[Any] = []
     hand = Hand(pool, 0.0)
     hand.send()
     # The place that the refused one leaves is taken at once.
     server.aborts = False
     server.close_time = 0.3
-    with pytest.raises(PoolTimeout):
+    with pytest.raises(PoolTimeout, match=r"within 0\.[01]\d s"):
         hand.send(ValueError("no"))
     rest(pool)
-    assert kept == []
+
+
+def test_a_refusal_with_time_waits_for_the_place(server: FakeServer) -> None:
+    pool = make(server, on_checkout=lambda connection: None)
+    idle(pool)
+    hand = Hand(pool, 0.9)
+    hand.send()
+    server.aborts = False
+    server.close_time = 0.3
+    assert isinstance(hand.send(ValueError("no")), steps.Look)
+    hand.script.close()
+
+
+def test_who_has_no_time_is_never_in_the_queue(server: FakeServer) -> None:
+    """So no bound on the queue is told to him."""
+    pool = make(server, max_waiting=0, on_checkout=lambda connection: None)
+    idle(pool)
+    first = Hand(pool, 0.0)
+    assert isinstance(first.send(), steps.CheckOut)
+    with pytest.raises(PoolTimeout):
+        Hand(pool, 0.0).send()
+    with pytest.raises(TooManyWaiters):
+        Hand(pool, 0.1).send()
+    server.aborts = False
+    server.close_time = 0.3
+    with pytest.raises(PoolTimeout):
+        first.send(ValueError("no"))
+
+
+def test_a_little_time_is_a_bound(server: FakeServer) -> None:
+    hand = Hand(make(server), 0.9)
+    assert isinstance(hand.send(), steps.Begin)
+    assert hand.send().until < math.inf
+
+
+def test_what_is_always_too_old_is_lent_once_all_was_replaced(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that lets no connection idle at all: whoever comes gets one, and not for ever another."""
+    monkeypatch.setattr(steps, "JUST_OPENED", 60.0)
+    pool = make(server, pool_size=2)
+    idle(pool, count=2)
+    pool._lower_max_idle(0.0)
+    turns: list[int] = []
+    hand = Hand(pool, 60.0)
+    play(hand, hand.send(), turns, None)
+    assert hand.grant is not None
+    assert hand.grant.expired
+    assert hand.grant.connection is server.made[-1]
+    assert len(turns) == DEAD_CONNECTS
+
+
+def test_one_that_was_not_opened_just_now_is_replaced_as_often_as_it_takes(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert steps.JUST_OPENED == 0.01
+    monkeypatch.setattr(steps, "JUST_OPENED", -1.0)
+    pool = make(server, pool_size=1, check_bypass=0)
+    idle(pool)
+    server.on_check = lambda connection: connection.number > 8
+    turns: list[int] = []
+    hand = Hand(pool, 60.0)
+    play(hand, hand.send(), turns, None)
+    assert hand.grant is not None
+    assert hand.grant.connection.number == 9
+    assert len(turns) == 9
+
+
+@pytest.mark.parametrize(
+    "kind", [steps.Look, steps.Begin, steps.ConnectHere, steps.Ping, steps.CheckOut, steps.TimedOut]
+)
+def test_a_step_is_small_and_does_not_change(kind: type[Any]) -> None:
+    fields = dataclasses.fields(kind)
+    made = kind(*range(len(fields)))
+    assert not hasattr(made, "__dict__")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, fields[0].name, 1)
 
 
 def test_cut_short_in_a_hook_the_connection_is_closed(server: FakeServer) -> None:

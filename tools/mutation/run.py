@@ -97,7 +97,9 @@ def run_tests(
                 sys.meta_path.insert(0, _Changed(name, str(file), code))
             import pytest
 
-            status = int(pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "--timeout=20", *tests]))
+            status = int(
+                pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "--timeout=20", *tests])
+            )
         except BaseException:
             import traceback
 

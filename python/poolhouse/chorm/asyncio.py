@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from poolhouse._core import Lease
 from poolhouse.chorm import core_asyncio, shared
+from poolhouse.chorm.base import PoolBase
 from poolhouse.chorm.config import EngineConfig, connector_arguments
 from poolhouse.chorm.connector_asyncio import AsyncChormConnector
 from poolhouse.chorm.core import FacePool, borrower
@@ -174,7 +175,7 @@ class AsyncConnection:
             await self.close()
 
 
-class AsyncConnectionPool:
+class AsyncConnectionPool(PoolBase):
     """CHORM's pool of connections for tasks, on poolhouse's core.
 
     It opens *pool_size* connections in parallel at the first :meth:`get`, or when it is told to :meth:`initialize`. It
@@ -265,11 +266,8 @@ class AsyncConnectionPool:
             ConnectionReturnedError: It was returned before.
             PoolError: It is of another pool, or of none.
         """
-        lease = conn._client
-        if not isinstance(lease, Lease):
-            raise PoolError("this connection belongs to no pool")
-        if conn._closed and not conn._returned:
-            conn._returned = True
+        lease = self._to_return(conn)
+        if lease is None:
             return
         back = self._core.return_connection(cast("Any", lease))
         conn._closed = conn._returned = True
@@ -282,26 +280,3 @@ class AsyncConnectionPool:
     async def close(self) -> None:
         """The same as :meth:`close_all`."""
         await self.close_all()
-
-    @property
-    def size(self) -> int:
-        """Connections that wait in the pool."""
-        return self.core.checkedin
-
-    @property
-    def overflow(self) -> int:
-        """Connections open beyond ``pool_size``."""
-        return self.core.overflow
-
-    def get_statistics(self) -> dict[str, Any]:
-        """The numbers of this moment.
-
-        ``pool_size`` and ``max_overflow`` as configured, ``current_size`` (waiting in the pool), ``overflow``,
-        ``total_connections`` (open), ``connections_in_use`` and ``utilization_percent`` (of all that may be open).
-        """
-        return shared.statistics(self.core.stats())
-
-    def __repr__(self) -> str:
-        numbers = self.get_statistics()
-        names = ("pool_size", "max_overflow", "current_size", "overflow")
-        return f"{type(self).__name__}({', '.join(f'{name}={numbers[name]}' for name in names)})"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.chorm import shared
-from poolhouse.chorm.config import EngineConfig, connector_arguments, given, merge
+from poolhouse.chorm.base import EngineBase
+from poolhouse.chorm.config import connector_arguments, given, merge
 from poolhouse.chorm.connector import ChormConnector
 from poolhouse.chorm.sync import Connection, ConnectionPool
 
@@ -41,7 +42,7 @@ class _Borrowing:
             conn.__exit__(kind, error, traceback)
 
 
-class Engine:
+class Engine(EngineBase[ConnectionPool, ChormConnector]):
     """CHORM's engine for threads: it opens a connection for each use, or borrows it from a pool.
 
     Made by :func:`create_engine`, whose arguments have the same names and defaults.
@@ -51,42 +52,8 @@ class Engine:
         ConnectFailed: With *pool_size*, when the pool cannot open its connections.
     """
 
-    def __init__(
-        self,
-        config: EngineConfig,
-        connect_args: Mapping[str, Any] | None = None,
-        pool_size: int | None = None,
-        max_overflow: int | None = None,
-        pool_timeout: float | None = None,
-        pool_recycle: int | None = None,
-        pool_pre_ping: bool = False,
-    ) -> None:
-        self._config = config
-        self._connect_args = dict(connect_args or {})
-        self._connector = ChormConnector(**connector_arguments(config, self._connect_args))
-        self._pool: ConnectionPool | None = None
-        if pool_size is not None:
-            options = shared.pool_options(pool_size, max_overflow, pool_timeout, pool_recycle, pool_pre_ping)
-            self._connector.disposable = pool_recycle == 0
-            self._pool = ConnectionPool._with(self._connector, options)
-
-    @property
-    def config(self) -> EngineConfig:
-        """Where the connections go. Its ``repr`` holds no password."""
-        return self._config
-
-    @property
-    def pool(self) -> ConnectionPool | None:
-        """The pool, or None without pooling."""
-        return self._pool
-
-    def compile(self, statement: Any) -> tuple[str, dict[str, Any]]:
-        """SQL and parameters of *statement*: one of CHORM's, or a text.
-
-        >>> create_engine().compile("SELECT 1")
-        ('SELECT 1', {})
-        """
-        return shared.compile_statement(statement)
+    _make_connector = ChormConnector
+    _make_pool = ConnectionPool._with
 
     def connect(self, *, settings: Mapping[str, Any] | None = None, **overrides: Any) -> Connection:
         """Borrow a connection from the pool, or open one. Close it, or use it in a ``with`` statement.

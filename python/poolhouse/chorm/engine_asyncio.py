@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from poolhouse._core import Lease
 from poolhouse.chorm import shared
 from poolhouse.chorm.asyncio import AsyncConnection, AsyncConnectionPool
-from poolhouse.chorm.config import EngineConfig, connector_arguments, given, merge
+from poolhouse.chorm.base import EngineBase
+from poolhouse.chorm.config import connector_arguments, given, merge
 from poolhouse.chorm.connector_asyncio import AsyncChormConnector
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class _Borrowing:
             await conn.__aexit__(kind, error, traceback)
 
 
-class AsyncEngine:
+class AsyncEngine(EngineBase[AsyncConnectionPool, AsyncChormConnector]):
     """CHORM's engine for tasks: it opens a connection for each use, or borrows it from a pool.
 
     Made by :func:`create_async_engine`, whose arguments have the same names and defaults. Nothing connects before the
@@ -54,38 +55,8 @@ class AsyncEngine:
         ConfigError: An argument is not what it may be.
     """
 
-    def __init__(
-        self,
-        config: EngineConfig,
-        connect_args: Mapping[str, Any] | None = None,
-        pool_size: int | None = None,
-        max_overflow: int | None = None,
-        pool_timeout: float | None = None,
-        pool_recycle: int | None = None,
-        pool_pre_ping: bool = False,
-    ) -> None:
-        self._config = config
-        self._connect_args = dict(connect_args or {})
-        self._connector = AsyncChormConnector(**connector_arguments(config, self._connect_args))
-        self._pool: AsyncConnectionPool | None = None
-        if pool_size is not None:
-            options = shared.pool_options(pool_size, max_overflow, pool_timeout, pool_recycle, pool_pre_ping)
-            self._connector.disposable = pool_recycle == 0
-            self._pool = AsyncConnectionPool._with(self._connector, options)
-
-    @property
-    def config(self) -> EngineConfig:
-        """Where the connections go. Its ``repr`` holds no password."""
-        return self._config
-
-    @property
-    def pool(self) -> AsyncConnectionPool | None:
-        """The pool, or None without pooling."""
-        return self._pool
-
-    def compile(self, statement: Any) -> tuple[str, dict[str, Any]]:
-        """SQL and parameters of *statement*: one of CHORM's, or a text."""
-        return shared.compile_statement(statement)
+    _make_connector = AsyncChormConnector
+    _make_pool = AsyncConnectionPool._with
 
     def connect(self, *, settings: Mapping[str, Any] | None = None, **overrides: Any) -> AsyncConnection:
         """A connection: await it, enter it or use it, and close it afterwards.

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from poolhouse._core import Lease
 from poolhouse.chorm import core, shared
+from poolhouse.chorm.base import PoolBase
 from poolhouse.chorm.config import EngineConfig, connector_arguments
 from poolhouse.chorm.connector import ChormConnector
-from poolhouse.errors import PoolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -153,7 +153,7 @@ class Connection:
             self.close()
 
 
-class ConnectionPool:
+class ConnectionPool(PoolBase):
     """CHORM's pool of connections for threads, on poolhouse's core.
 
     It opens *pool_size* connections when it is made, in parallel.
@@ -221,11 +221,8 @@ class ConnectionPool:
             ConnectionReturnedError: It was returned before.
             PoolError: It is of another pool, or of none.
         """
-        lease = conn._client
-        if not isinstance(lease, Lease):
-            raise PoolError("this connection belongs to no pool")
-        if conn._closed and not conn._returned:
-            conn._returned = True
+        lease = self._to_return(conn)
+        if lease is None:
             return
         self.core.return_connection(cast("Any", lease))
         conn._closed = conn._returned = True
@@ -233,26 +230,3 @@ class ConnectionPool:
     def close_all(self) -> None:
         """Close the pool for good: idle connections now, those on loan when they come back; waiters get PoolClosed."""
         self.core.close_all()
-
-    @property
-    def size(self) -> int:
-        """Connections that wait in the pool."""
-        return self.core.checkedin
-
-    @property
-    def overflow(self) -> int:
-        """Connections open beyond ``pool_size``."""
-        return self.core.overflow
-
-    def get_statistics(self) -> dict[str, Any]:
-        """The numbers of this moment.
-
-        ``pool_size`` and ``max_overflow`` as configured, ``current_size`` (waiting in the pool), ``overflow``,
-        ``total_connections`` (open), ``connections_in_use`` and ``utilization_percent`` (of all that may be open).
-        """
-        return shared.statistics(self.core.stats())
-
-    def __repr__(self) -> str:
-        numbers = self.get_statistics()
-        names = ("pool_size", "max_overflow", "current_size", "overflow")
-        return f"{type(self).__name__}({', '.join(f'{name}={numbers[name]}' for name in names)})"

@@ -40,8 +40,6 @@ TREE = ROOT / "target/mutants/tree"
 RESULTS = ROOT / "target/mutants/results.jsonl"
 EXPLAINED = ROOT / "docs/mutants.md"
 PACKAGE = ("--package", "poolhouse-core", "--release")
-# CPU seconds; healthy runs take a tenth.
-LIMIT = 40
 MEMORY = 3 << 30
 
 SWITCH = """
@@ -69,18 +67,20 @@ class Checker(NamedTuple):
     target: str
     options: tuple[str, ...]
     settings: dict[str, str]
+    # CPU seconds; a healthy run takes less than half.
+    limit: int
 
 
 CHECKERS = {
-    "unit": Checker("test", ("--lib",), {}),
+    "unit": Checker("test", ("--lib",), {}, 4),
     "model": Checker(
-        "test", ("--test", "model"), {"POOLHOUSE_CASES": "2000", "PROPTEST_MAX_SHRINK_ITERS": "0"}
+        "test", ("--test", "model"), {"POOLHOUSE_CASES": "2000", "PROPTEST_MAX_SHRINK_ITERS": "0"}, 5
     ),
-    "views": Checker("test", ("--test", "views", "--test", "waiters"), {}),
+    "views": Checker("test", ("--test", "views", "--test", "waiters"), {}, 10),
     "shuttle": Checker(
-        "shuttle", ("--features", "shuttle", "--test", "shuttle_*"), {"POOLHOUSE_SCHEDULES": "4000"}
+        "shuttle", ("--features", "shuttle", "--test", "shuttle_*"), {"POOLHOUSE_SCHEDULES": "4000"}, 15
     ),
-    "loom": Checker("loom", ("--test", "loom_*"), {"LOOM_MAX_DURATION": "2"}),
+    "loom": Checker("loom", ("--test", "loom_*"), {"LOOM_MAX_DURATION": "2"}, 15),
 }
 
 
@@ -276,8 +276,8 @@ def tests(binary: str) -> tuple[str, ...]:
     return tuple(line.removesuffix(": test") for line in said.splitlines() if line.endswith(": test"))
 
 
-def bound() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT + 5))
+def bound(seconds: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -294,7 +294,7 @@ def passes(name: str, binary: str, number: int, test: str | None) -> bool:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         stdin=subprocess.DEVNULL,
-        preexec_fn=bound,
+        preexec_fn=functools.partial(bound, CHECKERS[name].limit),
         check=False,
     )
     return done.returncode == 0

@@ -1,7 +1,7 @@
 //! Runs one loom model: every interleaving up to a number of preemptions, and says how many there were.
 //!
-//! With `POOLHOUSE_DEEP` each model runs without a bound first, and where that does not end in time, with one preemption more than it
-//! asks for. `LOOM_MAX_PREEMPTIONS` overrides the bound of all, `LOOM_MAX_DURATION` (seconds) the limit of a run: 6, deep 15.
+//! With `POOLHOUSE_DEEP` each model runs without a bound first (10 s), and where that does not end in time, with one preemption more
+//! than it asks for (30 s). `LOOM_MAX_PREEMPTIONS` overrides the bound of all, `LOOM_MAX_DURATION` the seconds of a run.
 #![allow(dead_code, missing_docs, reason = "each test uses its part")]
 
 use crate::support::{settle_all, End, Engine};
@@ -15,8 +15,8 @@ pub const BOUNDS: [u64; 2] = [0, u64::MAX];
 pub fn explore(name: &str, preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let model = Arc::new(model);
     let deep = std::env::var_os("POOLHOUSE_DEEP").is_some();
-    if !deep || !run(name, None, 15, model.clone()) {
-        run(name, Some(preemptions + usize::from(deep)), if deep { 15 } else { 6 }, model);
+    if !deep || !run(name, None, 10, model.clone()) {
+        run(name, Some(preemptions + usize::from(deep)), if deep { 30 } else { 6 }, model);
     }
 }
 

@@ -241,8 +241,10 @@ $(BENCH_VENV)/stamp: benches/requirements.txt .stamps/python
 	$(BENCH_VENV)/bin/pip install --quiet -r benches/requirements.txt
 	@touch $@
 
+# By pip, not by `maturin develop`, which would also install the dependency groups of pyproject.toml: other releases of the peers.
 $(BENCH_VENV)/stamp-build: $(BENCH_VENV)/stamp $(RUST)
-	PYO3_PYTHON=$(CURDIR)/$(BENCH_PYTHON) VIRTUAL_ENV=$(CURDIR)/$(BENCH_VENV) $(BENCH_VENV)/bin/maturin develop --release
+	PATH=$(CURDIR)/$(BENCH_VENV)/bin:$$PATH PYO3_PYTHON=$(CURDIR)/$(BENCH_PYTHON) \
+		$(BENCH_VENV)/bin/pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
 .PHONY: bench-build

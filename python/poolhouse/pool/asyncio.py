@@ -18,7 +18,7 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack, cast
 
 from poolhouse._core import connection_of
 from poolhouse.config import PoolOptions, pool_signature
@@ -32,7 +32,7 @@ from poolhouse.pool.sides import Side, logger
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from poolhouse._core import Closing, Grant, Lease, Permit
+    from poolhouse._core import Closing, Grant, Lease, Permit, Waiter
     from poolhouse.connectors.base import ConnectorBase
     from poolhouse.pool.drain import DrainReport
     from poolhouse.pool.sides import Outlook, Side
@@ -176,11 +176,21 @@ class AsyncConnectionPool(PoolFace[C]):
 
     # -- the slow path of the native methods
 
-    async def _enter_slowly(self, lease: Lease[C], timeout: float | None, first: Grant | None) -> Lease[C]:
-        """What ``async with``, ``await pool.get()`` do when there is anything to decide."""
-        script = steps.acquire(self, self._seconds(timeout), first)
-        # The script has its own reference now; a second one here would keep the grant past its use.
-        del first
+    def _set_alarm(self, when: float) -> None:
+        self._here().set_alarm(self, when)
+
+    async def _go_on(
+        self,
+        lease: Lease[C],
+        timeout: float,
+        began: float,
+        token: Grant | Permit | None,
+        waiter: Waiter | None,
+    ) -> Lease[C]:
+        """How a borrow goes on that is no plain wait; called by the native path with what it has taken."""
+        script = steps.acquire(self, timeout, token, began=began, waiter=waiter)
+        # The script has its own references now; more of them here would keep the tokens past their use.
+        del token, waiter
         try:
             step = next(script)
             while True:
@@ -197,12 +207,19 @@ class AsyncConnectionPool(PoolFace[C]):
         finally:
             script.close()
 
+    async def _give_up(self, waited: float) -> NoReturn:
+        """How a plain wait ends whose time is up; called by the native path."""
+        error = self.exhausted(waited)
+        if self.events is not None:
+            await self.timed_out_async(error)
+        raise error
+
     async def _perform(self, step: steps.Step) -> Any:
         match step:
             case steps.Look(waiter, until, due):
                 loop = asyncio.get_running_loop()
                 woken = loop.create_future()
-                answer = waiter.poll(Waker(loop, woken), due)
+                answer = waiter.poll(woken, due)
                 if answer is None:
                     await self._sleep(loop, woken, until)
                 return answer
@@ -366,27 +383,6 @@ def _wake(woken: asyncio.Future[None]) -> None:
         woken.set_result(None)
 
 
-class Waker:
-    """Wakes one task, from any thread. Called at most once."""
-
-    __slots__ = ("loop", "woken")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None]) -> None:
-        self.loop = loop
-        self.woken = woken
-
-    def __call__(self) -> bool:
-        """False when the loop is closed: this task will never look."""
-        if asyncio._get_running_loop() is self.loop:
-            _wake(self.woken)
-            return True
-        try:
-            self.loop.call_soon_threadsafe(_wake, self.woken)
-        except RuntimeError:
-            return not self.loop.is_closed()
-        return True
-
-
 class _Later(Coroutine[Any, Any, None]):
     """Work that becomes a coroutine when its task first runs, so that a loop which ends before that leaves no coroutine
     that was never awaited. A task that is cancelled before it runs does *undo* instead.
@@ -433,6 +429,8 @@ class LoopSide(Side):
         self.group = group
         self._tasks: set[asyncio.Task[None]] = set()
         self._connects: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
         self._keeps_alive = False
 
     def use(self, connector: ConnectorBase[Any]) -> None:
@@ -455,6 +453,25 @@ class LoopSide(Side):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def set_alarm(self, pool: AsyncConnectionPool[Any], when: float) -> None:
+        """Wake the tasks that wait on this loop for *pool* once their time has come, the first at *when* (seconds of
+        ``time.monotonic()``). Called on this loop. Keeps no pool alive.
+        """
+        if self._alarm is not None:
+            if self._alarm_at <= when:
+                return
+            self._alarm.cancel()
+        self._alarm_at = when
+        self._alarm = self.loop.call_later(max(when - monotonic(), 0.0), self._ring, weakref.ref(pool))
+
+    def _ring(self, reference: weakref.ref[AsyncConnectionPool[Any]]) -> None:
+        self._alarm = None
+        pool = reference()
+        if pool is not None:
+            when = pool._ring(self.group)
+            if when is not None:
+                self.set_alarm(pool, when)
 
     def begin(self, creating: TaskCreating) -> None:
         """Connect, in a task of its own."""

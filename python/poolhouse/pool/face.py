@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from poolhouse import _core
 from poolhouse.config import PoolConfig, pool_options
-from poolhouse.errors import ConfigError, PoolClosed, PoolTimeout
+from poolhouse.errors import ConfigError, PoolClosed, PoolTimeout, TooManyWaiters
 from poolhouse.events import PoolEvents, collect_events, watched
 from poolhouse.pool import fork, keeper, leaks, log
 from poolhouse.pool.sides import Outlook, logger
@@ -299,6 +299,7 @@ class PoolFace(_core.Pool, Generic[C]):
             side.use(connector)
         self._hook(
             self.asynchronous,
+            self.config.pool_timeout,
             *hooks(connector),
             self._tracer(),
             events is not None and events.has("on_checkout"),
@@ -438,6 +439,13 @@ class PoolFace(_core.Pool, Generic[C]):
 
     # -- called by the native path
 
+    def _closed_error(self) -> PoolClosed:
+        return PoolClosed(f"{self.title} is closed")
+
+    def _too_many(self) -> TooManyWaiters:
+        cap = self.config.max_waiting
+        return TooManyWaiters(f"{self.title}: {cap} borrowers wait already (max_waiting={cap})")
+
     def _bad_timeout(self, given: object) -> NoReturn:
         raise ConfigError.of("timeout", given, "a number of seconds of 0 or more, or None (the pool's own)")
 
@@ -481,7 +489,7 @@ class PoolFace(_core.Pool, Generic[C]):
         try:
             grant = first if first is not None else self._start(False, False)
         except PoolClosed:
-            raise PoolClosed(f"{self.title} is closed") from None
+            raise self._closed_error() from None
         if not isinstance(grant, _core.Grant):
             return None
         sound = False

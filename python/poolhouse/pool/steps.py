@@ -85,34 +85,44 @@ class TimedOut:
 Step = Look | Begin | ConnectHere | Ping | CheckOut | TimedOut
 
 
-def acquire(pool: PoolFace[Any], timeout: float, token: Grant | None = None) -> Generator[Step, Any, Grant]:
+def acquire(
+    pool: PoolFace[Any],
+    timeout: float,
+    token: Grant | Permit | None = None,
+    *,
+    began: float | None = None,
+    waiter: Waiter | None = None,
+) -> Generator[Step, Any, Grant]:
     """Borrow: the whole way. Returns a grant of a connection that may be lent as it is.
 
     Args:
         pool: The pool.
         timeout: Seconds to wait for others; 0 waits for nobody, and then only for a connect of its own.
-        token: A grant that must be looked at first, where the native path found one.
+        token: A grant that must be looked at first, or a permit, where the native path got one.
+        began: When the borrower came (seconds of ``time.monotonic()``); None for now.
+        waiter: The place in the queue that a permit was got at.
 
     Raises:
         PoolTimeout, PoolClosed, TooManyWaiters, ConnectFailed: See :mod:`poolhouse.errors`.
     """
     try:
-        return (yield from _acquire(pool, timeout, token))
+        return (yield from _acquire(pool, timeout, token, began, waiter))
     except PoolClosed:
-        raise PoolClosed(f"{pool.title} is closed") from None
+        raise pool._closed_error() from None
     except TooManyWaiters:
-        cap = pool.config.max_waiting
-        raise TooManyWaiters(f"{pool.title}: {cap} borrowers wait already (max_waiting={cap})") from None
+        raise pool._too_many() from None
     except PoolTimeout as error:
         if pool.hooked("on_timeout"):
             yield TimedOut(error)
         raise
 
 
-def _acquire(pool: PoolFace[Any], timeout: float, token: Any) -> Generator[Step, Any, Grant]:
-    began = monotonic()
+def _acquire(
+    pool: PoolFace[Any], timeout: float, token: Any, began: float | None, waiter: Waiter | None
+) -> Generator[Step, Any, Grant]:
+    if began is None:
+        began = monotonic()
     deadline = began + timeout
-    waiter: Waiter | None = None
     creating: Creating | None = None
     due: float | None = None
     replaced = refused = most = 0

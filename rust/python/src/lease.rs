@@ -18,6 +18,7 @@ use crate::errors::Kind;
 use crate::pool::{Ended, Now, Pool};
 use crate::shared::{guarded, FORKS};
 use crate::tokens::Grant;
+use crate::waiting::Waiting;
 use poolhouse_core::Loan;
 use pyo3::exceptions::PyStopIteration;
 use pyo3::ffi;
@@ -251,15 +252,35 @@ impl Lease {
         }
     }
 
-    /// A coroutine that borrows and gives the lease.
+    /// What to await for this lease.
     #[cold]
     pub(crate) fn enter_slowly<'py>(slf: &Bound<'py, Self>, first: Option<Grant>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
         // Now, while the borrower's frame is the running one.
         this.set_place(py, caller::here(py));
-        let timeout = (!this.timeout.is_nan()).then_some(this.timeout);
-        calls::method(this.pool.bind(py), intern!(py, "_enter_slowly"), (slf, timeout, first))
+        let pool = this.pool.clone_ref(py);
+        let waiting = Waiting::new(pool, Some(slf.clone().unbind()), Place::NOWHERE, this.timeout, first);
+        Ok(Bound::new(py, waiting)?.into_any())
+    }
+
+    /// A lease that a borrow in Python is under way for, begun at *place*.
+    pub(crate) fn at(pool: Py<Pool>, place: Place) -> Self {
+        let mut lease = Self::new(pool, f64::NAN);
+        *lease.place.get_mut() = place;
+        lease
+    }
+
+    /// Take the loan of *grant*.
+    pub(crate) fn redeem(&self, py: Python<'_>, grant: &Grant) -> PyResult<()> {
+        self.begin(py)?;
+        match self.pool.get().redeem(py, grant) {
+            Ok((loan, connection)) => self.fill(py, loan, connection),
+            Err(error) => {
+                self.undo();
+                Err(error)
+            }
+        }
     }
 }
 
@@ -371,14 +392,7 @@ impl Lease {
 
     /// For the slow path of the async pool: take the loan of *grant*.
     fn _fill(&self, py: Python<'_>, grant: &Grant) -> PyResult<()> {
-        self.begin(py)?;
-        match self.pool.get().redeem(py, &self.pool, grant) {
-            Ok((loan, connection)) => self.fill(py, loan, connection),
-            Err(error) => {
-                self.undo();
-                Err(error)
-            }
-        }
+        self.redeem(py, grant)
     }
 
     /// For a block of ours that borrows for its caller: *frame* is the borrower's.

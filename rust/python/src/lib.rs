@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `pool` | the face of a pool: borrow, give back, and what the slow path calls |
 //! | `lease` | what a borrower holds |
+//! | `waiting`, `alarms` | how a task waits; one timer for all tasks of a loop |
 //! | `tokens` | what the slow path in Python holds while it decides |
 //! | `shared` | the core's state with the connections in it, and what the core asks of us |
 //! | `calls` | calls into Python that survive the end of the interpreter |
@@ -19,6 +20,7 @@
 //! state that publishes them (`lease`); a token is used up by one swap (`tokens`); a waker belongs to whoever swaps it out (`shared`).
 //! The pool's pointer to its state changes only in a forked child that has one thread (`pool`).
 
+mod alarms;
 mod awaitable;
 mod caller;
 mod calls;
@@ -31,6 +33,7 @@ mod running;
 mod shared;
 mod tokens;
 mod verbose;
+mod waiting;
 
 use pyo3::prelude::*;
 
@@ -50,6 +53,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tokens::Permit>()?;
     module.add_class::<tokens::Waiter>()?;
     module.add_class::<tokens::Closing>()?;
+    module.add_class::<waiting::Waiting>()?;
     module.add_class::<awaitable::Done>()?;
     module.add("MAX_CAPACITY", poolhouse_core::MAX_CAPACITY)?;
     module.add_function(wrap_pyfunction!(pool::forked, module)?)?;

@@ -4,6 +4,7 @@
 //! A pool refers to its state by a pointer that changes only in a forked child, while that has one thread: the child starts with an empty
 //! pool of the same settings, and what it inherited is never touched, nor freed.
 
+use crate::alarms;
 use crate::awaitable::done;
 use crate::caller::{self, Place};
 use crate::calls;
@@ -13,6 +14,7 @@ use crate::lease::Lease;
 use crate::running::{current_task, running_loop};
 use crate::shared::{guarded, lane, no_connection, thread_ident, Shared, FORKS};
 use crate::tokens::{acquired, wish, Grant, Permit};
+use crate::waiting::Waiting;
 use poolhouse_core::{Acquired, Group, Loan, Settings, Vet};
 use pyo3::exceptions::{PyException, PyRuntimeError, PyTypeError};
 use pyo3::gc::PyVisit;
@@ -79,6 +81,8 @@ pub(crate) struct Pool {
     /// From `Box::into_raw`; null until `_hook`.
     hooks: AtomicPtr<Hooks>,
     is_async: AtomicBool,
+    /// Seconds that a borrower waits who names no time, as the bits of a float.
+    timeout: AtomicU64,
     /// Whether this face shows the connections to the garbage collector: one face for each state.
     is_primary: AtomicBool,
     /// `address / 16 << 13 | group` of event loops seen lately.
@@ -111,24 +115,40 @@ impl Pool {
         self.shared.swap(Arc::into_raw(shared).cast_mut(), Ordering::AcqRel)
     }
 
+    /// Seconds that a borrower waits who names no time.
+    pub(crate) fn own_timeout(&self) -> f64 {
+        f64::from_bits(self.timeout.load(Ordering::Relaxed))
+    }
+
+    /// Whether Python has a word at each borrow.
+    pub(crate) fn has_hooks(&self) -> bool {
+        self.hooks().is_some_and(|hooks| hooks.checkout)
+    }
+
     /// The owner group of whoever asks, and the address of the task that it is (0: a thread).
     #[inline(always)]
-    fn borrower(&self, py: Python<'_>, slf: &Py<Pool>) -> PyResult<(Group, u64)> {
+    pub(crate) fn borrower(&self, py: Python<'_>, slf: &Py<Pool>) -> PyResult<(Group, u64)> {
         if !self.is_async() {
             return Ok((SYNC, 0));
         }
         let running = running_loop(py)?;
         let task = current_task(py, &running)?;
+        Ok((self.group_of(py, slf, &running)?, task))
+    }
+
+    /// The owner group of the running loop.
+    #[inline(always)]
+    pub(crate) fn group_of(&self, py: Python<'_>, slf: &Py<Pool>, running: &Bound<'_, PyAny>) -> PyResult<Group> {
         let address = running.as_ptr() as u64 >> 4;
         let known = self.loops[address as usize % LOOPS].load(Ordering::Relaxed);
         if known >> 13 == address {
-            return Ok(((known & 0x1fff) as Group, task));
+            return Ok((known & 0x1fff) as Group);
         }
-        Ok((self.enter_loop(py, slf, running, address)?, task))
+        self.enter_loop(py, slf, running, address)
     }
 
     #[cold]
-    fn enter_loop(&self, py: Python<'_>, slf: &Py<Pool>, running: Bound<'_, PyAny>, address: u64) -> PyResult<Group> {
+    fn enter_loop(&self, py: Python<'_>, slf: &Py<Pool>, running: &Bound<'_, PyAny>, address: u64) -> PyResult<Group> {
         if running.is_none() {
             return Err(PyRuntimeError::new_err("no running event loop: an async pool is used from a coroutine"));
         }
@@ -153,7 +173,7 @@ impl Pool {
         };
         let (loan, vet) = found;
         shared.core.data(loan.slot).note_holder(thread, task);
-        if vet != Vet::Fresh || self.hooks().is_some_and(|hooks| hooks.checkout) {
+        if vet != Vet::Fresh || self.has_hooks() {
             return Ok(Now::Slow(Some(Grant::new(shared.arc(), loan, vet))));
         }
         match shared.connection(loan.slot) {
@@ -165,7 +185,8 @@ impl Pool {
     /// An idle connection while others wait: a newcomer may take it as long as none of them has waited past the bound.
     #[inline(never)]
     fn claim_among_waiters(&self, py: Python<'_>, shared: &Shared, group: Group) -> Option<(Loan, Vet)> {
-        if shared.core.is_quiet() {
+        if shared.core.is_quiet() || self.is_async() {
+            // A task finds the same on its way into the queue.
             return None;
         }
         match shared.core.acquire(&shared.host(py), wish(group, false, false)) {
@@ -186,14 +207,14 @@ impl Pool {
     ) -> PyResult<(Loan, Py<PyAny>)> {
         let grant = calls::method(slf.bind(py), intern!(py, "_acquire"), (optional(timeout), first))?;
         let grant = grant.cast_into::<Grant>()?;
-        self.redeem(py, slf, grant.get())
+        self.redeem(py, grant.get())
     }
 
     /// The loan and the connection of a grant.
-    pub(crate) fn redeem(&self, py: Python<'_>, slf: &Py<Pool>, grant: &Grant) -> PyResult<(Loan, Py<PyAny>)> {
+    pub(crate) fn redeem(&self, py: Python<'_>, grant: &Grant) -> PyResult<(Loan, Py<PyAny>)> {
         let connection = grant.connection(py)?;
         let loan = grant.claim(py)?;
-        let (_, task) = self.borrower(py, slf)?;
+        let task = if self.is_async() { current_task(py, &running_loop(py)?)? } else { 0 };
         self.shared()?.core.data(loan.slot).note_holder(thread_ident(), task);
         Ok((loan, connection))
     }
@@ -248,8 +269,19 @@ impl Pool {
     }
 
     fn lease<'py>(slf: &Bound<'py, Self>, loan: Loan, connection: Py<PyAny>) -> PyResult<Bound<'py, Lease>> {
+        let place = caller::here(slf.py());
+        Self::lease_from(slf, loan, connection, place)
+    }
+
+    /// The lease of a loan that was taken at *place*.
+    #[inline(always)]
+    pub(crate) fn lease_from<'py>(
+        slf: &Bound<'py, Self>,
+        loan: Loan,
+        connection: Py<PyAny>,
+        place: Place,
+    ) -> PyResult<Bound<'py, Lease>> {
         let py = slf.py();
-        let place = caller::here(py);
         // The lease first: from here on it undoes whatever fails.
         let lease = Bound::new(py, Lease::active(slf.clone().unbind(), loan, connection, place))?;
         slf.get().note_place(py, loan, lease.get().place())?;
@@ -352,6 +384,7 @@ impl Pool {
             shared: AtomicPtr::new(ptr::null_mut()),
             hooks: AtomicPtr::new(ptr::null_mut()),
             is_async: AtomicBool::new(false),
+            timeout: AtomicU64::new(0),
             is_primary: AtomicBool::new(true),
             loops: Default::default(),
         }
@@ -405,11 +438,13 @@ impl Pool {
         Ok(())
     }
 
-    /// Say what the connector wants to be asked, and on which side the borrowers are.
-    #[pyo3(signature = (is_async, reset, judge, raw_taints, trace=None, checkout=false))]
+    /// Say what the connector wants to be asked, on which side the borrowers are, and how many seconds they wait.
+    #[pyo3(signature = (is_async, timeout, reset, judge, raw_taints, trace=None, checkout=false))]
+    #[allow(clippy::too_many_arguments)]
     fn _hook(
         &self,
         is_async: bool,
+        timeout: f64,
         reset: Option<Py<PyAny>>,
         judge: Option<Py<PyAny>>,
         raw_taints: bool,
@@ -417,6 +452,7 @@ impl Pool {
         checkout: bool,
     ) {
         self.is_async.store(is_async, Ordering::Relaxed);
+        self.timeout.store(timeout.to_bits(), Ordering::Relaxed);
         let hooks = Hooks { reset, judge, raw_taints, trace, checkout, before: AtomicPtr::default() };
         let hooks = Box::into_raw(Box::new(hooks));
         let before = self.hooks.swap(hooks, Ordering::AcqRel);
@@ -486,7 +522,7 @@ impl Pool {
                 if grant.is_none() {
                     return Ok(None);
                 }
-                let (loan, connection) = slf.get().redeem(py, slf.as_unbound(), grant.cast::<Grant>()?.get())?;
+                let (loan, connection) = slf.get().redeem(py, grant.cast::<Grant>()?.get())?;
                 Ok(Some(Self::lease(slf, loan, connection)?.into_any()))
             }
         }
@@ -607,8 +643,16 @@ impl Pool {
 
     /// A group number for one more event loop.
     fn _open_group(&self, py: Python<'_>) -> PyResult<Group> {
-        let group = self.shared()?.core.open_group();
-        group.ok_or_else(|| Kind::Pool.error(py, "too many event loops use this pool at the same time"))
+        let shared = self.shared()?;
+        let group = shared.core.open_group();
+        let group = group.ok_or_else(|| Kind::Pool.error(py, "too many event loops use this pool at the same time"))?;
+        shared.alarms.note(group, 0);
+        Ok(group)
+    }
+
+    /// The alarm of the running loop rings: wake its tasks whose time has come. When to ring again (seconds of `time.monotonic()`).
+    fn _ring(&self, py: Python<'_>, group: Group) -> PyResult<Option<f64>> {
+        Ok(alarms::ring(py, self.shared()?, group).map(clock::seconds))
     }
 
     /// The event loop of this group is closed.
@@ -663,8 +707,8 @@ impl Pool {
         let py = slf.py();
         let this = slf.get();
         if this.is_async() {
-            let lease = Bound::new(py, Lease::new(slf.clone().unbind(), seconds))?;
-            return Lease::enter_slowly(&lease, first);
+            let waiting = Waiting::new(slf.clone().unbind(), None, caller::here(py), seconds, first);
+            return Ok(Bound::new(py, waiting)?.into_any());
         }
         let (loan, connection) = this.borrow_slowly(py, slf.as_unbound(), seconds, first)?;
         Ok(Self::lease(slf, loan, connection)?.into_any())

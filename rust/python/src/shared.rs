@@ -3,11 +3,13 @@
 //! A *side* is the Python object that opened a connection and knows how to close it (`poolhouse.pool.sides`). It is kept beside the
 //! connection, and refers to no pool, so a pool whose last reference is dropped goes at once.
 
+use crate::alarms::Alarms;
 use crate::caller::Place;
 use crate::calls;
 use crate::clock;
+use crate::running;
 use crate::tokens::Closing;
-use poolhouse_core::{Hand, Host, Pool, Ticket};
+use poolhouse_core::{Group, Hand, Host, Pool, Ticket};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::gc::PyVisit;
@@ -101,47 +103,129 @@ impl Drop for SlotData {
 
 /// What the binding keeps for a waiter: how to wake it, and its group, in one word, so that whoever takes the one has the other with
 /// it: the node may be another waiter's a moment later.
-///
-/// `[47:0]` an owned pointer to a callable, `[63:48]` the group; 0 when there is none, or when somebody has taken it to call it.
 #[derive(Default)]
-pub(crate) struct NodeData(AtomicU64);
+pub(crate) struct NodeData {
+    /// `[47:1]` an owned pointer, `[0]` whether it is the future of a task or something to call, `[63:48]` the group; 0 when
+    /// there is none, or when somebody has taken it.
+    waker: AtomicU64,
+    /// When a waiting task wants to be woken at the latest (ns); 0 for never. Written before the waker.
+    until: AtomicU64,
+}
 
-/// Bits of a pointer to an object: user space ends below.
-const ADDRESS: u64 = (1 << 48) - 1;
+/// Bits of a pointer to an object: user space ends below, and objects lie at even addresses.
+const ADDRESS: u64 = (1 << 48) - 2;
+const FUTURE: u64 = 1;
+
+/// How to wake a waiter.
+pub(crate) enum Waker {
+    /// Anything to call: a thread's lock.
+    Call(Py<PyAny>),
+    /// What a task awaits.
+    Future(Py<PyAny>),
+}
+
+/// A waker as a word of [`NodeData`]; an owned pointer is in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WakerWord(u64);
+
+impl WakerWord {
+    pub(crate) const NONE: WakerWord = WakerWord(0);
+
+    pub(crate) fn new(waker: Waker, group: Group) -> Self {
+        let (waker, flag) = match waker {
+            Waker::Call(call) => (call, 0),
+            Waker::Future(future) => (future, FUTURE),
+        };
+        let pointer = waker.into_ptr() as u64;
+        debug_assert!(pointer & !ADDRESS == 0);
+        WakerWord(pointer | flag | u64::from(group) << 48)
+    }
+
+    pub(crate) fn from_word(word: u64) -> Self {
+        WakerWord(word)
+    }
+
+    pub(crate) fn word(self) -> u64 {
+        self.0
+    }
+
+    fn pointer(self) -> *mut ffi::PyObject {
+        (self.0 & ADDRESS) as *mut ffi::PyObject
+    }
+
+    fn group(self) -> Group {
+        (self.0 >> 48) as Group
+    }
+
+    /// One more owned pointer to the same.
+    fn again(self, py: Python<'_>) -> Self {
+        // SAFETY: the caller's word owns a reference, so the object is alive.
+        let _ = unsafe { Bound::<PyAny>::from_borrowed_ptr(py, self.pointer()) }.into_ptr();
+        self
+    }
+
+    /// For the garbage collector.
+    pub(crate) fn traverse(self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let waker = self.pointer();
+        if waker.is_null() {
+            return Ok(());
+        }
+        // SAFETY: `Py` is a transparent pointer to an object, and this one is alive while a word owns it; it is only looked at.
+        visit.call(unsafe { &*ptr::from_ref(&waker).cast::<Py<PyAny>>() })
+    }
+
+    /// Drop the pointer that this word owns.
+    pub(crate) fn forget(self, py: Python<'_>) {
+        drop(owned(py, self.pointer()));
+    }
+}
 
 impl NodeData {
-    fn pack(waker: *mut ffi::PyObject, group: u32) -> u64 {
-        debug_assert!(waker as u64 & !ADDRESS == 0);
-        waker as u64 | u64::from(group) << 48
+    /// Set how to wake the waiter, and when at the latest; what was there before is dropped. The caller keeps *waker*, to withdraw it.
+    pub(crate) fn set_waker(&self, py: Python<'_>, waker: WakerWord, until: u64) {
+        self.until.store(until, Ordering::Relaxed);
+        // Before the look that follows; `wake` comes after a change of what is looked at. So one of the two sees the other.
+        WakerWord(self.waker.swap(waker.again(py).0, Ordering::SeqCst)).forget(py);
     }
 
-    fn pointer(word: u64) -> *mut ffi::PyObject {
-        (word & ADDRESS) as *mut ffi::PyObject
-    }
-
-    /// Set how to wake the waiter. What was there before is dropped.
-    pub(crate) fn set_waker(&self, py: Python<'_>, waker: Py<PyAny>, group: u32) {
-        drop(owned(py, Self::pointer(self.0.swap(Self::pack(waker.into_ptr(), group), Ordering::AcqRel))));
-    }
-
-    /// Take back a waker that was set here, if nobody has called or replaced it. The caller holds a reference of its own, so the
+    /// Take back a waker that was set here, if nobody has used or replaced it. The caller holds a reference of its own, so the
     /// address is of no other object.
-    pub(crate) fn withdraw(&self, py: Python<'_>, waker: *mut ffi::PyObject, group: u32) {
-        if self.0.compare_exchange(Self::pack(waker, group), 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            drop(owned(py, waker));
+    pub(crate) fn withdraw(&self, py: Python<'_>, waker: WakerWord) {
+        if self.waker.compare_exchange(waker.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            waker.forget(py);
         }
     }
 
-    /// Take the waker, to call it, and the group of its waiter.
-    fn take<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyAny>, u32)> {
-        let word = self.0.swap(0, Ordering::AcqRel);
-        owned(py, Self::pointer(word)).map(|waker| (waker, (word >> 48) as u32))
+    /// Whether a waiter of *group* sleeps here, and until when.
+    pub(crate) fn sleeps_until(&self, group: Group) -> Option<u64> {
+        let word = WakerWord(self.waker.load(Ordering::Acquire));
+        let until = self.until.load(Ordering::Relaxed);
+        (word != WakerWord::NONE && word.group() == group && until != 0).then_some(until)
+    }
+
+    /// Use the waker, if there is one. Whoever swaps it out uses it; the waiter looks after each time, and sets a new waker before it
+    /// looks for the last time. *dead* is told the group whose event loop is closed: nobody will ever look.
+    pub(crate) fn wake(&self, py: Python<'_>, dead: impl FnOnce(Group)) {
+        let word = WakerWord(self.waker.swap(0, Ordering::SeqCst));
+        let Some(waker) = owned(py, word.pointer()) else {
+            return;
+        };
+        guarded(py, |py| {
+            if word.0 & FUTURE == 0 {
+                calls::call(&waker, ()).map(drop)
+            } else {
+                if !running::wake(py, &waker)? {
+                    dead(word.group());
+                }
+                Ok(())
+            }
+        });
     }
 }
 
 impl Drop for NodeData {
     fn drop(&mut self) {
-        drop_owned(Self::pointer(*self.0.get_mut()));
+        drop_owned(WakerWord(*self.waker.get_mut()).pointer());
     }
 }
 
@@ -166,11 +250,19 @@ pub(crate) struct Shared {
     /// All the time that served waiters waited, and the longest wait (ns).
     pub(crate) waited: AtomicU64,
     pub(crate) longest_wait: AtomicU64,
+    /// When the event loops will look for tasks that have waited long enough.
+    pub(crate) alarms: Alarms,
 }
 
 impl Shared {
     pub(crate) fn new(core: Core) -> Self {
-        Shared { core, timeouts: AtomicU64::new(0), waited: AtomicU64::new(0), longest_wait: AtomicU64::new(0) }
+        Shared {
+            core,
+            timeouts: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            longest_wait: AtomicU64::new(0),
+            alarms: Alarms::default(),
+        }
     }
 
     /// One more owner of this state.
@@ -224,12 +316,7 @@ impl Shared {
             }
         }
         for data in self.core.all_waiter_data() {
-            let waker = NodeData::pointer(data.0.load(Ordering::Acquire));
-            if !waker.is_null() {
-                // SAFETY: `Py` is a transparent pointer to an object, and this one is alive while it is stored there; it is only
-                // looked at, not dropped.
-                visit.call(unsafe { &*ptr::from_ref(&waker).cast::<Py<PyAny>>() })?;
-            }
+            WakerWord(data.waker.load(Ordering::Acquire)).traverse(visit)?;
         }
         Ok(())
     }
@@ -255,7 +342,9 @@ impl Shared {
     pub(crate) fn note_wait(&self, since: u64, now: u64) {
         let waited = now.saturating_sub(since);
         self.waited.fetch_add(waited, Ordering::Relaxed);
-        self.longest_wait.fetch_max(waited, Ordering::Relaxed);
+        if waited > self.longest_wait.load(Ordering::Relaxed) {
+            self.longest_wait.fetch_max(waited, Ordering::Relaxed);
+        }
     }
 }
 
@@ -267,21 +356,11 @@ pub(crate) struct Binding<'a, 'py> {
 
 impl Host for Binding<'_, '_> {
     fn wake(&self, node: u32, ticket: u64) {
-        let py = self.py;
-        let data = self.shared.core.waiter_data(node);
-        // Whoever swaps the waker out calls it. The waiter looks after each call, and sets a new waker before it looks.
-        let Some((waker, group)) = data.take(py) else {
-            return;
-        };
-        guarded(py, |py| {
-            let awake = calls::call(&waker, ())?;
-            if awake.is(pyo3::types::PyBool::new(py, false).as_any()) {
-                // Its event loop is closed: nobody will ever look. Act for it, and for all of its group.
-                let core = &self.shared.core;
-                core.end_group(self, group);
-                core.cancel(self, Ticket { node, number: ticket, group }, clock::fine());
-            }
-            Ok(())
+        let core = &self.shared.core;
+        core.waiter_data(node).wake(self.py, |group| {
+            // Act for it, and for all of its group.
+            core.end_group(self, group);
+            core.cancel(self, Ticket { node, number: ticket, group }, clock::fine());
         });
     }
 

@@ -11,13 +11,13 @@
 
 use crate::clock;
 use crate::errors::Kind;
-use crate::shared::{lane, no_connection, thread_ident, Open, Shared, FORKS};
+use crate::shared::{lane, no_connection, thread_ident, Open, Shared, Waker, WakerWord, FORKS};
 use poolhouse_core::{Acquired, Group, Hand, Loan, Polled, Ticket, Vet, Wish};
-use pyo3::ffi;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::PyTraverseError;
 use std::cell::UnsafeCell;
-use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// A value that the first who asks takes out. No lock: one swap decides who.
@@ -64,7 +64,12 @@ fn used_up(py: Python<'_>) -> PyErr {
 
 /// A wish for the slow path, made now.
 pub(crate) fn wish(group: Group, wait: bool, create: bool) -> Wish {
-    Wish { group, lane: lane(thread_ident()), now: clock::fine(), wait, create }
+    wish_at(clock::fine(), group, wait, create)
+}
+
+/// A wish for the slow path, made at a certain time.
+pub(crate) fn wish_at(now: u64, group: Group, wait: bool, create: bool) -> Wish {
+    Wish { group, lane: lane(thread_ident()), now, wait, create }
 }
 
 /// A loan on its way to a lease.
@@ -226,10 +231,13 @@ impl Permit {
         else {
             return Err(Kind::Closed.error(py, ""));
         };
-        let waiter = Waiter::new(self.shared.clone(), ticket, None);
+        let waiter = Waiter::new(self.shared.clone(), ticket, None, clock::fine());
         let grant = match polled {
             Polled::Asleep => None,
-            Polled::Lent(loan, vet) => Some(waiter.end(py, loan, vet)),
+            Polled::Lent(loan, vet) => {
+                waiter.note(py, &polled, clock::fine());
+                Some(Grant::new(self.shared.clone(), loan, vet))
+            }
             _ => {
                 waiter.over.store(true, Ordering::Relaxed);
                 return Err(Kind::Closed.error(py, ""));
@@ -292,25 +300,45 @@ impl Drop for Permit {
 pub(crate) struct Waiter {
     shared: Arc<Shared>,
     ticket: Ticket,
-    due: Option<u64>,
+    /// When its create is held back no longer (ns); 0 where it is not held back.
+    due: u64,
     since: u64,
     over: AtomicBool,
-    /// The waker that was set last, owned: to take it back when the wait is over.
-    waker: AtomicPtr<ffi::PyObject>,
+    /// The [`WakerWord`] that was set last, owned: to take it back when the wait is over.
+    waker: AtomicU64,
     forks: u32,
 }
 
 impl Waiter {
-    pub(crate) fn new(shared: Arc<Shared>, ticket: Ticket, due: Option<u64>) -> Self {
+    /// *since*: when the wait began (ns).
+    pub(crate) fn new(shared: Arc<Shared>, ticket: Ticket, due: Option<u64>, since: u64) -> Self {
         Waiter {
             shared,
             ticket,
-            due,
-            since: clock::fine(),
+            due: due.unwrap_or(0),
+            since,
             over: AtomicBool::new(false),
-            waker: AtomicPtr::new(ptr::null_mut()),
+            waker: AtomicU64::new(0),
             forks: FORKS.load(Ordering::Relaxed),
         }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn group(&self) -> Group {
+        self.ticket.group
+    }
+
+    /// When the wait began (ns).
+    pub(crate) fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// When to look again although nobody woke us (ns).
+    pub(crate) fn due_at(&self) -> Option<u64> {
+        (self.due != 0).then_some(self.due)
     }
 
     /// The wait is over: nobody need wake us any more, and what the waker refers to may go.
@@ -320,35 +348,71 @@ impl Waiter {
     }
 
     fn forget_waker(&self, py: Python<'_>) {
-        let waker = self.waker.swap(ptr::null_mut(), Ordering::AcqRel);
-        if !waker.is_null() {
-            self.shared.core.waiter_data(self.ticket.node).withdraw(py, waker, self.ticket.group);
-            // SAFETY: from `into_ptr` in `poll`, and swapped out.
-            drop(unsafe { Bound::<PyAny>::from_owned_ptr(py, waker) });
+        let waker = WakerWord::from_word(self.waker.swap(0, Ordering::AcqRel));
+        if waker != WakerWord::NONE {
+            self.shared.core.waiter_data(self.ticket.node).withdraw(py, waker);
+            waker.forget(py);
         }
     }
 
-    /// The wait ended with a loan.
-    fn end(&self, py: Python<'_>, loan: Loan, vet: Vet) -> Grant {
+    /// Say how to be woken, and when at the latest (ns; 0: never). To be followed by a look.
+    pub(crate) fn set_waker(&self, py: Python<'_>, waker: Waker, until: u64) {
+        self.forget_waker(py);
+        let word = WakerWord::new(waker, self.ticket.group);
+        self.shared.core.waiter_data(self.ticket.node).set_waker(py, word, until);
+        self.waker.store(word.word(), Ordering::Release);
+    }
+
+    /// Whether there is no need to look: nothing happened since this waiter looked last.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.shared.core.is_calm(self.ticket)
+    }
+
+    /// See what became of the wait. *due*: its create is held back no longer.
+    pub(crate) fn look(&self, py: Python<'_>, now: u64, due: bool) -> PyResult<Polled> {
+        self.check(py)?;
+        let polled = self.shared.core.poll(&self.shared.host(py), self.ticket, lane(thread_ident()), now, due);
+        self.note(py, &polled, now);
+        Ok(polled)
+    }
+
+    /// The time is up: `Asleep` when the wait ended with nothing.
+    pub(crate) fn give_up(&self, py: Python<'_>) -> PyResult<Polled> {
+        self.check(py)?;
+        let polled = self.shared.core.leave(&self.shared.host(py), self.ticket, clock::fine());
         self.finish(py);
-        self.shared.note_wait(self.since, clock::fine());
-        Grant::new(self.shared.clone(), loan, vet)
+        self.note(py, &polled, clock::fine());
+        if matches!(polled, Polled::Asleep) {
+            self.shared.timeouts.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(polled)
+    }
+
+    /// For the garbage collector.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        WakerWord::from_word(self.waker.load(Ordering::Acquire)).traverse(visit)
+    }
+
+    /// Note a wait that ended.
+    fn note(&self, py: Python<'_>, polled: &Polled, now: u64) {
+        match polled {
+            Polled::Asleep | Polled::Create(_) => {}
+            Polled::Lent(..) => {
+                self.finish(py);
+                self.shared.note_wait(self.since, now);
+            }
+            Polled::Failed | Polled::Closed => self.finish(py),
+        }
     }
 
     fn answer(&self, py: Python<'_>, polled: Polled) -> PyResult<Py<PyAny>> {
         match polled {
             Polled::Asleep => Ok(py.None()),
-            Polled::Lent(loan, vet) => Ok(Py::new(py, self.end(py, loan, vet))?.into_any()),
+            Polled::Lent(loan, vet) => Ok(Py::new(py, Grant::new(self.shared.clone(), loan, vet))?.into_any()),
             Polled::Create(hand) => Ok(Py::new(py, Permit::new(self.shared.clone(), hand))?.into_any()),
-            Polled::Failed => {
-                self.finish(py);
-                // The connect made for this waiter failed; Python knows with which error.
-                Ok(false.into_pyobject(py)?.to_owned().into_any().unbind())
-            }
-            Polled::Closed => {
-                self.finish(py);
-                Err(Kind::Closed.error(py, ""))
-            }
+            // The connect made for this waiter failed; Python knows with which error.
+            Polled::Failed => Ok(false.into_pyobject(py)?.to_owned().into_any().unbind()),
+            Polled::Closed => Err(Kind::Closed.error(py, "")),
         }
     }
 
@@ -368,20 +432,19 @@ impl Waiter {
     /// When to look again although nobody woke us (seconds of `time.monotonic()`), or None.
     #[getter]
     fn due(&self) -> Option<f64> {
-        self.due.map(clock::seconds)
+        self.due_at().map(clock::seconds)
     }
 
     /// Set how to be woken, then look: a `Grant`, a `Permit`, False (the connect made for us failed), or None (sleep).
     ///
-    /// In this order: a wake-up that comes before the look is seen by the look, one that comes after it calls the waker.
+    /// In this order: a wake-up that comes before the look is seen by the look, one that comes after it uses the waker.
+    /// *waker*: a function for a thread, a future for a task.
     #[pyo3(signature = (waker, due=false))]
-    fn poll(&self, py: Python<'_>, waker: Py<PyAny>, due: bool) -> PyResult<Py<PyAny>> {
+    fn poll(&self, py: Python<'_>, waker: Bound<'_, PyAny>, due: bool) -> PyResult<Py<PyAny>> {
         self.check(py)?;
-        self.forget_waker(py);
-        self.waker.store(waker.clone_ref(py).into_ptr(), Ordering::Release);
-        self.shared.core.waiter_data(self.ticket.node).set_waker(py, waker, self.ticket.group);
-        let now = clock::fine();
-        let polled = self.shared.core.poll(&self.shared.host(py), self.ticket, lane(thread_ident()), now, due);
+        let waker = if waker.is_callable() { Waker::Call(waker.unbind()) } else { Waker::Future(waker.unbind()) };
+        self.set_waker(py, waker, 0);
+        let polled = self.look(py, clock::fine(), due)?;
         self.answer(py, polled)
     }
 
@@ -390,6 +453,7 @@ impl Waiter {
         self.check(py)?;
         let wish = wish(self.ticket.group, true, false);
         let polled = self.shared.core.rearm(&self.shared.host(py), self.ticket, wish);
+        self.note(py, &polled, clock::fine());
         self.answer(py, polled)
     }
 
@@ -403,18 +467,12 @@ impl Waiter {
 
     /// The time is up: a `Grant` that came just in time, False for a failed connect, or None.
     fn leave(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.check(py)?;
-        let polled = self.shared.core.leave(&self.shared.host(py), self.ticket, clock::fine());
-        self.finish(py);
-        let answer = self.answer(py, polled)?;
-        if answer.is_none(py) {
-            self.shared.timeouts.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(answer)
+        let polled = self.give_up(py)?;
+        self.answer(py, polled)
     }
 
     /// Give the wait up. A grant that came late goes to the next waiter. May be called twice.
-    fn cancel(&self, py: Python<'_>) {
+    pub(crate) fn cancel(&self, py: Python<'_>) {
         if ours(self.forks) && !self.over.swap(true, Ordering::Relaxed) {
             self.forget_waker(py);
             self.shared.core.cancel(&self.shared.host(py), self.ticket, clock::fine());
@@ -424,6 +482,9 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
+        if *self.over.get_mut() && *self.waker.get_mut() == 0 {
+            return;
+        }
         Python::attach(|py| {
             self.cancel(py);
             self.forget_waker(py);
@@ -466,7 +527,7 @@ pub(crate) fn acquired(py: Python<'_>, shared: &Shared, outcome: Acquired) -> Py
     Ok(match outcome {
         Acquired::Lent(loan, vet) => Py::new(py, Grant::new(shared.arc(), loan, vet))?.into_any(),
         Acquired::Create(hand) => Py::new(py, Permit::new(shared.arc(), hand))?.into_any(),
-        Acquired::Wait(ticket, due) => Py::new(py, Waiter::new(shared.arc(), ticket, due))?.into_any(),
+        Acquired::Wait(ticket, due) => Py::new(py, Waiter::new(shared.arc(), ticket, due, clock::fine()))?.into_any(),
         Acquired::Nothing => py.None(),
         Acquired::TooMany => return Err(Kind::TooManyWaiters.error(py, "")),
         Acquired::Closed => return Err(Kind::Closed.error(py, "")),

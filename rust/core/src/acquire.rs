@@ -177,10 +177,10 @@ impl<S: Default, N: Default> Pool<S, N> {
             return Some(hand);
         }
         let conn = self.conn_group(&hand);
-        let before = |word: NodeWord| mine.is_none_or(|mine| word.ticket() < mine.number);
+        let before = mine.map_or(u64::MAX, |mine| mine.number);
         let waited = mine.map_or(0, |mine| now.saturating_sub(self.table.node(mine.node).since.get()));
         loop {
-            let Some(found) = self.table.oldest(|word| before(word) && eligible(word, conn)) else {
+            let Some(found) = self.table.oldest_before(before, |word| eligible(word, conn)) else {
                 return Some(hand);
             };
             let foreign = conn.is_some_and(|group| group != found.word.group());
@@ -209,7 +209,7 @@ impl<S: Default, N: Default> Pool<S, N> {
         };
         self.counters.waited.add(1);
         self.counters.most_waiting.raise(self.gate.read().waiters() as u64);
-        self.table.node(ticket.node).put(word);
+        self.publish(ticket, word);
         match self.first_look(host, ticket, wish) {
             Polled::Asleep => Acquired::Wait(ticket, due),
             Polled::Lent(loan, vet) => Acquired::Lent(loan, vet),
@@ -240,6 +240,11 @@ impl<S: Default, N: Default> Pool<S, N> {
         Some((ticket, NodeWord::wait(ticket.number, wish.group, creating, held)))
     }
 
+    fn publish(&self, ticket: Ticket, word: NodeWord) {
+        self.table.node(ticket.node).put(word);
+        self.table.joined(ticket.number);
+    }
+
     /// Rule W, and a look at what closed meanwhile: close scanned the table perhaps before the WAIT was there.
     fn first_look(&self, host: &impl Host, ticket: Ticket, wish: Wish) -> Polled {
         if !planted(Fault::EnqueueUnfenced) {
@@ -262,7 +267,7 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// `None`: the pool closed meanwhile.
     pub fn enlist(&self, host: &impl Host, wish: Wish) -> Option<(Ticket, Polled)> {
         let (ticket, word) = self.enter(wish, false, true, false)?;
-        self.table.node(ticket.node).put(word);
+        self.publish(ticket, word);
         Some((ticket, self.first_look(host, ticket, wish)))
     }
 
@@ -275,10 +280,19 @@ impl<S: Default, N: Default> Pool<S, N> {
             // waiter would sleep with no create under way and no right to another.
             return self.obey(host, ticket, node.word(), wish.now);
         }
+        self.table.joined(ticket.number);
         if planted(Fault::RearmBlind) {
             return Polled::Asleep;
         }
         self.first_look(host, ticket, wish)
+    }
+
+    /// Whether nothing happened to this waiter since its last look: whatever becomes claimable for it, and every verdict, changes its
+    /// word. So a waker that was set after the look is enough; there is no need to look for oneself once more.
+    #[inline(always)]
+    pub fn is_calm(&self, ticket: Ticket) -> bool {
+        let word = self.table.node(ticket.node).word();
+        word.waits() && !word.nudged()
     }
 
     /// Look, after a wake-up or at the due time (*due*: its create is held back no longer).

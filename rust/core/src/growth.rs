@@ -18,7 +18,8 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// The time (ns) until which a create for one more waiter of *group* is held back; `None`: create now.
     pub(crate) fn held_until(&self, group: Group, now: u64) -> Option<u64> {
         let connect = self.connect_time.get();
-        if !self.settings.hold_back || connect == 0 {
+        // A connect that costs no more than the way to a sleeping borrower is not worth a wait.
+        if !self.settings.hold_back || connect <= self.settings.brief {
             return None;
         }
         let (mut expected, mut total) = (0, 0u64);

@@ -26,6 +26,7 @@ mod audit;
 mod audit_tests;
 mod capacity;
 mod control;
+mod elders;
 mod gate;
 mod group;
 mod growth;

@@ -54,22 +54,14 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// With that, groups that are all short of connections settle on shares in which their waiters age alike, instead of taking
     /// connections from each other at every return.
     fn heir(&self, conn: Option<Group>, now: u64, fits: impl Fn(NodeWord) -> bool) -> Option<Found> {
-        let mut oldest: Option<Found> = None;
-        let mut own: Option<Found> = None;
-        self.table.scan(|found| {
-            let older = |than: Option<Found>| than.is_none_or(|than| found.word.ticket() < than.word.ticket());
-            if older(oldest) && fits(found.word) {
-                oldest = Some(found);
+        let first = self.table.oldest(fits)?;
+        match conn {
+            Some(group) if group != first.word.group() => {
+                let own = self.table.oldest(|word| word.group() == group);
+                let lead = |own: &Found| self.age(own, now).saturating_add(self.margin());
+                Some(own.filter(|own| self.age(&first, now) < lead(own)).unwrap_or(first))
             }
-            if conn == Some(found.word.group()) && older(own) {
-                own = Some(found);
-            }
-        });
-        match (oldest, own) {
-            (Some(first), Some(own)) if self.age(&first, now) < self.age(&own, now).saturating_add(self.margin()) => {
-                Some(own)
-            }
-            _ => oldest,
+            _ => Some(first),
         }
     }
 

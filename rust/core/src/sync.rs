@@ -121,12 +121,24 @@ impl Gauge {
 
     /// Raise to *value* where that is more.
     pub(crate) fn raise(&self, value: u64) {
-        self.0.fetch_max(value, Ordering::Relaxed);
+        if value > self.get() {
+            self.0.fetch_max(value, Ordering::Relaxed);
+        }
     }
 
     /// Lower to *value*; false where that is not less.
     pub(crate) fn lower(&self, value: u64) -> bool {
         value < self.0.fetch_min(value, Ordering::Relaxed)
+    }
+
+    /// Write *value* and return what was there before.
+    pub(crate) fn swap(&self, value: u64) -> u64 {
+        self.0.swap(value, Ordering::Relaxed)
+    }
+
+    /// Write *value* if *expected* is there.
+    pub(crate) fn replace(&self, expected: u64, value: u64) {
+        let _ = self.0.compare_exchange(expected, value, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Add one and return what was there before.

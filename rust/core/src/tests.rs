@@ -3,7 +3,7 @@
 use crate::capacity::{Capacity, MAX_CAPACITY};
 use crate::pool::{Host, Pool, Settings};
 use crate::slot::{Hand, Loan, SlotWord, State, GENERATIONS, GROUPS};
-use crate::waiter::{NodeWord, Verdict};
+use crate::waiter::{NodeWord, Table, Verdict};
 use crate::{Acquired, Polled, Vet, Wish};
 
 /// An engine that closes at once.
@@ -230,4 +230,53 @@ fn a_create_is_held_back_while_a_return_is_expected() {
     assert_eq!(pool.held_until(1, now), None, "no loan of that group is out");
     let late = now + 4 * USE + 10_000_001;
     assert_eq!(pool.held_until(0, late), None, "the loan is overdue");
+}
+
+/// Some hundred waiters that come, leave, and wait on with an old ticket: the list of the oldest always says what a look at all of them says.
+#[test]
+fn the_oldest_is_found_without_a_scan() {
+    let table = Table::<()>::new();
+    let mut waiting: Vec<(u32, NodeWord)> = Vec::new();
+    let mut paused: Vec<(u32, NodeWord)> = Vec::new();
+    let mut random = 1u64;
+    let mut dice = |sides: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % sides
+    };
+    for turn in 0..20_000 {
+        // A crowd that grows and shrinks, through all sizes that matter.
+        let wanted = if turn / 2_000 % 2 == 0 { 300 } else { 20 };
+        if waiting.len() < wanted || dice(3) == 0 {
+            let node = table.allocate();
+            let ticket = table.draw();
+            let word = NodeWord::wait(ticket, dice(2) as u32, dice(4) == 0, false);
+            table.node(node).put(word);
+            table.joined(ticket);
+            waiting.push((node, word));
+        } else {
+            // Most often the oldest is served, else anybody gives up.
+            let at = if dice(4) == 0 { dice(waiting.len()) } else { 0 };
+            let (node, word) = waiting.remove(at);
+            if dice(8) == 0 {
+                table.node(node).put(NodeWord::permitted(word.ticket()));
+                paused.push((node, word));
+            } else {
+                table.free(node);
+            }
+        }
+        if !paused.is_empty() && dice(6) == 0 {
+            let (node, word) = paused.swap_remove(dice(paused.len()));
+            table.node(node).put(word);
+            table.joined(word.ticket());
+            waiting.push((node, word));
+            waiting.sort_by_key(|(_, word)| word.ticket());
+        }
+        let before = if dice(2) == 0 { u64::MAX } else { waiting.get(dice(40)).map_or(u64::MAX, |w| w.1.ticket()) };
+        let group = dice(2) as u32;
+        let fits = |word: NodeWord| word.group() == group || word.takes_permits();
+        let expected = waiting.iter().find(|(_, word)| word.ticket() < before && fits(*word));
+        let found = table.oldest_before(before, fits);
+        assert_eq!(found.map(|found| found.word.ticket()), expected.map(|(_, word)| word.ticket()), "turn {turn}");
+        assert_eq!(found.map(|found| found.node), expected.map(|(node, _)| *node));
+    }
 }

@@ -13,6 +13,7 @@
 //! | GRANTED, CREATE, FAILED, CLOSED | the one who decided (I5: exactly one) | its waiter |
 
 use crate::arena::Arena;
+use crate::elders::{Elders, Known};
 use crate::planted::{ordered, planted, Fault};
 use crate::slot::Group;
 use crate::sync::{AtomicU64, Gauge, Owned, FAILED, LOAD, RMW, STORE};
@@ -192,11 +193,18 @@ pub(crate) struct Table<N> {
     /// Words of `bits` that were ever used.
     used: AtomicU64,
     next: AtomicU64,
+    elders: Elders,
 }
 
 impl<N: Default> Table<N> {
     pub(crate) fn new() -> Self {
-        Table { nodes: Arena::new(), bits: Arena::new(), used: AtomicU64::new(0), next: AtomicU64::new(1) }
+        Table {
+            nodes: Arena::new(),
+            bits: Arena::new(),
+            used: AtomicU64::new(0),
+            next: AtomicU64::new(1),
+            elders: Elders::default(),
+        }
     }
 
     pub(crate) fn node(&self, node: u32) -> &Node<N> {
@@ -296,19 +304,47 @@ impl<N: Default> Table<N> {
         })
     }
 
+    /// Nodes that somebody has now.
+    pub(crate) fn count(&self) -> u32 {
+        let used = self.used.load(LOAD) as usize;
+        (0..used).filter_map(|index| self.bits.get(index)).map(|word| word.load(LOAD).count_ones()).sum()
+    }
+
     /// Nodes that were ever made room for: the most that waited at the same time, rounded up to a chunk.
     pub(crate) fn room(&self) -> usize {
         self.nodes.len()
     }
 
-    /// The oldest of those that *fits*.
+    /// The oldest that *fits*.
     pub(crate) fn oldest(&self, fits: impl Fn(NodeWord) -> bool) -> Option<Found> {
+        self.oldest_before(u64::MAX, fits)
+    }
+
+    /// The oldest that *fits*, of those with a ticket below *before*.
+    pub(crate) fn oldest_before(&self, before: u64, fits: impl Fn(NodeWord) -> bool) -> Option<Found> {
+        let mut known = self.elders.oldest(self, before, &fits);
+        if matches!(known, Known::Unsure) && self.elders.are_due(self) {
+            self.elders.renew(|note| self.scan(note));
+            known = self.elders.oldest(self, before, &fits);
+        }
+        match known {
+            Known::Oldest(found) => return Some(found),
+            Known::Nobody => return None,
+            Known::Unsure => {}
+        }
         let mut oldest: Option<Found> = None;
         self.scan(|found| {
-            if oldest.is_none_or(|other| found.word.ticket() < other.word.ticket()) && fits(found.word) {
+            let ticket = found.word.ticket();
+            if ticket < oldest.map_or(before, |other| other.word.ticket()) && fits(found.word) {
                 oldest = Some(found);
             }
         });
         oldest
+    }
+
+    /// A waiter waits in the table as of now, with a ticket that it has had for a moment or longer.
+    #[inline(always)]
+    pub(crate) fn joined(&self, ticket: u64) {
+        self.elders.joined(ticket);
     }
 }

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Generator
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -378,7 +379,7 @@ def test_an_expired_one_is_replaced_without_a_look(server: FakeServer) -> None:
     hand = Hand(pool, 5.0)
     assert isinstance(hand.send(), steps.Begin)
     assert server.checks == 0
-    assert pool._numbers()["expired"] == 1
+    assert (pool._numbers()["expired"], pool._numbers()["closes"]) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -663,6 +664,7 @@ def test_a_connect_in_the_borrower_that_fails(server: FakeServer) -> None:
         with pytest.raises(type(own)) as told:
             step.creating.run_here()
         assert told.value is own
+        assert told.value.__cause__ is None
     server.on_connect = _raising(KeyboardInterrupt())
     step = Hand(pool, 5.0).send()
     with pytest.raises(KeyboardInterrupt):
@@ -746,6 +748,10 @@ def test_what_a_connect_is_called_in_the_log(server: FakeServer) -> None:
     assert isinstance(made.failure(), ConnectFailed)
     assert made.accept(connection := object()) is connection
     assert pool.outlook.error is None
+    assert pool.outlook.idle_limit == math.inf
+    server.keep_alive = 7.0
+    made.accept(SimpleNamespace(queries=1))
+    assert pool.outlook.idle_limit == 7.0
     made.error = own = PoolError("own")
     assert made.failure() is own
 
@@ -767,6 +773,41 @@ def test_the_old_connection_is_ended_before_its_place_is_used(server: FakeServer
             assert order == ["closed"]
         server.on_connect = lambda: None
         pool.close_all()
+
+
+def test_a_connect_waits_for_no_close_that_is_not_needed(server: FakeServer) -> None:
+    """An abort has ended the old connection on the wire; the rest of its close takes its time elsewhere."""
+    pool = make(server, pool_recycle=0.05)
+    idle(pool, 0.08)
+    server.close_time = 1.0
+    step = Hand(pool, 5.0).send()
+    began = time.monotonic()
+    step.creating.run()
+    assert time.monotonic() - began < 0.5
+    deadline = time.monotonic() + 5
+    while not server.made[0].closed and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert server.made[0].closed
+
+
+def test_a_connect_that_is_given_up(server: FakeServer) -> None:
+    """Its borrower is told, its place is free, and the old connection is ended."""
+    server.aborts = False
+    pool = make(server, pool_recycle=0.05)
+    idle(pool, 0.08)
+    hand = Hand(pool, 5.0)
+    begin = hand.send()
+    look = hand.send()
+    begin.creating.give_up()
+    assert hand.wakes == 0
+    with pytest.raises(ConnectFailed, match=r"cannot connect to fake:1 \(it was given up\)$"):
+        hand.send(hand.look(look))
+    deadline = time.monotonic() + 5
+    while not server.made[0].closed and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert server.made[0].closed
+    rest(pool)
+    assert pool._numbers()["connect_failures"] == 1
 
 
 def test_a_connect_that_is_not_begun_ends_the_old_one(server: FakeServer) -> None:

@@ -46,6 +46,6 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "session/text.py": (_UNIT + "test_statements.py",),
     "session/batches.py": (_UNIT + "test_statements.py",),
     # Sizes, and secrets in statements.
-    "service/sizing.py": ("tests/integrations/test_service_config.py", _PACKAGE + "service/sizing.py"),
+    "service/sizing.py": (_UNIT + "test_sizing.py", _PACKAGE + "service/sizing.py"),
     "connectors/echo.py": (_UNIT + "test_echo_parts.py", _PACKAGE + "connectors/echo.py"),
 }

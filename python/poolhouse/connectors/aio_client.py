@@ -11,14 +11,12 @@ Private names of the driver used: ``_initialize``, ``_execute_operation``, ``_ap
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 from clickhouse_connect.driver._backend.http_async import HttpAsyncBackend, release_lease
-from clickhouse_connect.driver._backend.httpcommon import add_integration_tag
 from clickhouse_connect.driver._backend.operations import Operation
 from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.exceptions import (
@@ -31,6 +29,7 @@ from clickhouse_connect.driver.exceptions import (
 
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
+from poolhouse.connectors.http_alike import InsertsOnce, Tagged
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
 from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, chain, http_error_code
 from poolhouse.connectors.kill import with_query_id
@@ -43,7 +42,7 @@ __all__ = ["PooledAsyncHttpClient"]
 _NEVER = 10.0 * 365 * 24 * 3600
 
 
-class _Backend(HttpAsyncBackend):
+class _Backend(InsertsOnce, HttpAsyncBackend):
     """The driver's transport: one socket, inserts sent once, answers read to their end."""
 
     watched: AioSocket
@@ -126,27 +125,6 @@ class _Backend(HttpAsyncBackend):
                 raise OperationalError(f"Network Error: {error}") from error
             raise
 
-    async def execute_data_insert(
-        self, context: Any, runtime: Any, body: Any, retry_body: Callable[[], Awaitable[Any]]
-    ) -> Any:
-        once = dataclasses.replace(runtime, retryable=False)
-        return await super().execute_data_insert(context, once, body, retry_body)
-
-    async def execute_raw_insert(
-        self,
-        table: Any,
-        column_names: Any,
-        insert_block: Any,
-        fmt: Any,
-        compression: Any,
-        runtime: Any,
-        transport: Any,
-    ) -> Any:
-        once = dataclasses.replace(runtime, retryable=False)
-        return await super().execute_raw_insert(
-            table, column_names, insert_block, fmt, compression, once, transport
-        )
-
     async def error_handler(self, response: aiohttp.ClientResponse, retried: bool = False) -> None:
         try:
             await super().error_handler(response, retried)
@@ -156,7 +134,7 @@ class _Backend(HttpAsyncBackend):
             raise
 
 
-class PooledAsyncHttpClient(AsyncClient):
+class PooledAsyncHttpClient(Tagged, AsyncClient):
     """One pooled connection: the driver's client on a socket of its own. Made by ``AsyncHttpConnector.connect``."""
 
     baseline: Baseline
@@ -243,14 +221,6 @@ class PooledAsyncHttpClient(AsyncClient):
             # The driver could not make sense of the answer, so nobody knows what else is wrong with the wire.
             self.transport.tainted = True
             raise
-
-    def _add_integration_tag(self, name: str) -> None:
-        if name in self._reported_libs:
-            return
-        super()._add_integration_tag(name)
-        own = self.baseline.headers()
-        add_integration_tag(own, set(), name)
-        self.baseline.tagged(own.get("User-Agent", ""))
 
     async def close_connections(self) -> None:  # type: ignore[override]  # as in the driver's own AsyncClient
         """The same as :meth:`close`: there is only one."""

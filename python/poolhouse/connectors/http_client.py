@@ -16,13 +16,11 @@ Private names of the driver used: ``_init_common_settings``, ``_execute_operatio
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from clickhouse_connect.driver._backend.http_sync import HttpSyncBackend
-from clickhouse_connect.driver._backend.httpcommon import add_integration_tag
 from clickhouse_connect.driver._backend.operations import Operation
 from clickhouse_connect.driver.exceptions import DatabaseError, Error, ProgrammingError, StreamFailureError
 from clickhouse_connect.driver.httpclient import HttpClient
@@ -30,6 +28,7 @@ from urllib3 import PoolManager, Timeout
 
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
+from poolhouse.connectors.http_alike import InsertsOnce, Tagged
 from poolhouse.connectors.http_options import HttpOptions
 from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, http_error_code
 from poolhouse.connectors.kill import with_query_id
@@ -71,7 +70,7 @@ class _Answer:
         self.close()
 
 
-class _Backend(HttpSyncBackend):
+class _Backend(InsertsOnce, HttpSyncBackend):
     """The driver's transport with the differences listed above."""
 
     pool: OneSocket
@@ -107,27 +106,6 @@ class _Backend(HttpSyncBackend):
             execution.source = _Answer(execution.source, self.pool)
         return execution
 
-    def execute_data_insert(
-        self, context: Any, runtime: Any, body: Any, retry_body: Callable[[], Any]
-    ) -> Any:
-        once = dataclasses.replace(runtime, retryable=False)
-        return super().execute_data_insert(context, once, body, retry_body)
-
-    def execute_raw_insert(
-        self,
-        table: Any,
-        column_names: Any,
-        insert_block: Any,
-        fmt: Any,
-        compression: Any,
-        runtime: Any,
-        transport: Any,
-    ) -> Any:
-        once = dataclasses.replace(runtime, retryable=False)
-        return super().execute_raw_insert(
-            table, column_names, insert_block, fmt, compression, once, transport
-        )
-
     def error_handler(self, response: Any, retried: bool = False) -> None:
         try:
             super().error_handler(response, retried)
@@ -137,7 +115,7 @@ class _Backend(HttpSyncBackend):
             raise
 
 
-class PooledHttpClient(HttpClient):
+class PooledHttpClient(Tagged, HttpClient):
     """One pooled connection: the driver's client on a socket of its own. Made by ``HttpConnector.connect``."""
 
     transport: OneSocket
@@ -215,14 +193,6 @@ class PooledHttpClient(HttpClient):
             # The driver could not make sense of the answer, so nobody knows what else is wrong with the wire.
             self.transport.tainted = True
             raise
-
-    def _add_integration_tag(self, name: str) -> None:
-        if name in self._reported_libs:
-            return
-        super()._add_integration_tag(name)
-        own = self.baseline.headers()
-        add_integration_tag(own, set(), name)
-        self.baseline.tagged(own.get("User-Agent", ""))
 
     def close_connections(self) -> None:
         """The same as :meth:`close`: there is only one."""

@@ -92,7 +92,7 @@ async def test_each_call_once_for_tasks(caplog: pytest.LogCaptureFixture) -> Non
     assert await driver.query("select 1") == "SELECT 1"
     assert await driver.command("select 2") == "SELECT 2"
     assert {each.name for each in caplog.records} == {"poolhouse.engine.main"}
-    assert {each.levelno for each in caplog.records} == {logging.INFO}
+    assert {(each.levelno, each.lineno) for each in caplog.records} == {(logging.INFO, 0)}
     assert said(caplog) == ["select 1", "select 2"]
 
 

@@ -51,7 +51,7 @@ def test_the_cool_down_doubles_up_to_its_limit_and_has_jitter() -> None:
             assert not one.take_probe(now - 0.001, 5)
             assert one.take_probe(now, 5)
             one.probed(False, now)
-    assert waits[0.0] == pytest.approx([0.25, 0.5, 1.0, 2.0, 2.5, 2.5])
+    assert waits[0.0] == pytest.approx([0.25, 0.5, 1.0, 2.0, 2.0, 2.0])
     assert waits[1.0] == pytest.approx([each * (1 - breakers.JITTER) for each in waits[0.0]])
 
 

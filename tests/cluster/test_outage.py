@@ -140,7 +140,7 @@ def break_it(how: str, server: ClickHouse, door: Proxy) -> Callable[[], None]:
     return door.heal
 
 
-@pytest.mark.parametrize("how", ["kill", "stop", "black hole"])
+@pytest.mark.parametrize("how", ["kill", pytest.param("stop", marks=pytest.mark.slow), "black hole"])
 def test_an_outage_of_one_of_three(
     bench: Bench, three: list[ClickHouse], doored: list[Proxy], how: str
 ) -> None:
@@ -160,12 +160,11 @@ def test_an_outage_of_one_of_three(
         eventually(lambda: len([1 for ended, took in load.done if ended > found]) > BORROWERS, 10)
         settled = time.monotonic()
         counts.since()
-        time.sleep(1.5)
+        time.sleep(2.5)
         _, second, third = counts.since()
-        ended = time.monotonic()
-        # Nobody waits for that node: each takes a small part of what a time-out would.
-        slowest = load.slowest(settled, ended)
-        connects = engine.nodes[0].pool.connects
+        slowest = load.slowest(settled, time.monotonic())
+        # Nobody waits for that node: its pool is as it was made.
+        untouched = engine.nodes[0].pool
         back()
         came = time.monotonic()
         eventually(lambda: engine.nodes[0].breaker == "closed", 5)
@@ -175,21 +174,21 @@ def test_an_outage_of_one_of_three(
             grown.append((time.monotonic() - began, engine.nodes[0].pool.connects))
             time.sleep(0.05)
         grown.append((time.monotonic() - began, engine.nodes[0].pool.connects))
+        share_at = time.monotonic() - came
         counts.since()
         time.sleep(1.0)
         after = counts.since()
-        share_at = time.monotonic() - came
     print(
         f"\n{bench.kind}, {how}: {len(load.done)} statements, {len(load.failed)} failed; found after "
         f"{found - broke:.2f} s; served before {before}, meanwhile {[second, third]}, after {after}; slowest of all "
-        f"{load.slowest(0):.2f} s, while out {slowest:.2f} s; share of a third {share_at:.1f} s after the return; "
+        f"{load.slowest(0):.2f} s, while out {slowest:.2f} s; whole share {share_at:.1f} s after the return; "
         f"connections after its return by time {[(round(at, 2), count) for at, count in grown[::5]]}"
     )
     assert load.failed == []
     assert max(second, third) <= 1.2 * min(second, third)
     assert load.slowest(0) < 2 * (CONNECT + RECEIVE)
-    assert slowest < 0.5
-    assert connects == 0
+    touched = (untouched.connects, untouched.connect_failures, untouched.waited, untouched.loans)
+    assert touched == (0, 0, 0, 0)
     assert share_at < 5
     assert after[0] > 0.8 * sum(after) / 3
     # No herd: connections come with its share, of 20, and a few that are opened at the moment of the count.
@@ -197,27 +196,34 @@ def test_an_outage_of_one_of_three(
         assert count <= 20 * (0.1 + 0.9 * at / SLOW_START) + 3, grown
 
 
+@pytest.mark.parametrize("seconds", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_one_slow_node_of_three(
-    bench: Bench, clickhouse: ClickHouse, doors: Callable[..., list[Proxy]]
+    bench: Bench, clickhouse: ClickHouse, doors: Callable[..., list[Proxy]], seconds: float
 ) -> None:
-    """The answers of one node come 100 ms late."""
+    """The answers of one node come 100 ms late: it gets next to nothing, so few ever wait for it.
+
+    The long run compares the percentiles, which needs a machine that does nothing else.
+    """
     p99 = {}
     for policy in ("round_robin", "least_loaded"):
         three = doors(clickhouse, 3)
         three[0].delay(down=0.1)
         engine = bench.engine(three, load_balancing=policy, pool_size=10, max_overflow=10)
-        with Load(bench, engine, "SELECT sleep(0.02)", borrowers=6) as load:
+        with Load(bench, engine, "SELECT sleep(0.02)", borrowers=8) as load:
             # Warm: connections are open, and it is known who is slow.
             eventually(lambda: len(load.done) > 200, 20)
             load.done.clear()
-            time.sleep(3)
+            before = [node.pool.loans for node in engine.nodes]
+            time.sleep(seconds)
+            served = [node.pool.loans - count for node, count in zip(engine.nodes, before, strict=True)]
         assert load.failed == []
         p99[policy] = load.percentile(0.99)
-        served = [node.pool.loans for node in engine.nodes]
+        part = served[0] / sum(served)
+        assert part < 0.02 if policy == "least_loaded" else 0.3 < part < 0.37
         print(
             f"\n{bench.kind}, {policy}: p99 {p99[policy] * 1000:.1f} ms of {len(load.done)}; loans {served}"
         )
-    assert p99["least_loaded"] <= p99["round_robin"] / 3
+    assert seconds == 1 or p99["least_loaded"] <= p99["round_robin"] / 3
 
 
 @pytest.mark.slow

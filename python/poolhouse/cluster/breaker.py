@@ -33,7 +33,7 @@ __all__ = ["Breaker", "State"]
 #: Failures in a row of requests that open it.
 THRESHOLD = 3
 #: Seconds of the first cool-down, and of the longest.
-SHORTEST, LONGEST = 0.25, 2.5
+SHORTEST, LONGEST = 0.25, 2.0
 #: The largest part that chance takes off a cool-down.
 JITTER = 0.3
 #: Seconds after a return in which a failure goes on with the cool-down that was.

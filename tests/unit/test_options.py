@@ -76,6 +76,9 @@ ALLOWED = {
     "proxy_path": "a string",
     "query_limit": "an integer of 0 or more",
     "connect_timeout": ABOVE,
+    "send_receive_timeout": ABOVE,
+    "client_name": "a string that is not empty, or None (the driver's own name only)",
+    "tls_mode": "a string that is not empty, or None (the driver's default)",
     "verify": "True, False or one of 'proxy'",
     "compress": "True, False or one of 'lz4', 'zstd', 'br', 'gzip', 'deflate'",
     "settings": "a mapping with string keys",
@@ -90,7 +93,9 @@ def test_what_is_allowed_is_told(name: str) -> None:
     assert str(caught.value).endswith(f": must be {ALLOWED[name]}")
 
 
-@pytest.mark.parametrize("name", ["pool_timeout", "pool_recycle", "connect_timeout", "max_idle_time"])
+@pytest.mark.parametrize(
+    "name", ["pool_timeout", "pool_recycle", "connect_timeout", "send_receive_timeout", "max_idle_time"]
+)
 def test_the_bounds_of_times(name: str) -> None:
     option = {**POOL_OPTIONS, **CONNECTION_OPTIONS}[name]
     assert option.check(9_999_999_999) == 9_999_999_999

@@ -102,8 +102,10 @@ class WatchedConnector(_Watched[C], Connector[C]):
 
     def close(self, connection: C) -> None:
         """Show it to the hooks for the last time, and close it."""
-        self._events.tell("on_close", connection, self._title)
-        self.inner.close(connection)
+        try:
+            self._events.tell("on_close", connection, self._title)
+        finally:
+            self.inner.close(connection)
 
 
 class AsyncWatchedConnector(_Watched[C], AsyncConnector[C]):
@@ -137,5 +139,7 @@ class AsyncWatchedConnector(_Watched[C], AsyncConnector[C]):
 
     async def close(self, connection: C) -> None:
         """Show it to the hooks for the last time, and close it."""
-        await self._events.tell_async("on_close", connection, self._title)
-        await self.inner.close(connection)
+        try:
+            await self._events.tell_async("on_close", connection, self._title)
+        finally:
+            await self.inner.close(connection)

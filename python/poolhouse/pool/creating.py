@@ -113,8 +113,14 @@ class Creating:
             connection.close()
             name = self.side.base.name
             raise TypeError(f"connector {name!r} returned a coroutine: it needs an AsyncConnectionPool")
-        self.outlook.worked(self.where)
-        self.outlook.learn(self.side.base, connection)
+        try:
+            self.outlook.worked(self.where)
+            self.outlook.learn(self.side.base, connection)
+        except BaseException:
+            # Of a signal, say. It is open, and nobody else knows of it.
+            self.side.shut(connection)
+            self.side.finish(connection, None)
+            raise
         return connection
 
 

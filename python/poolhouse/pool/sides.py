@@ -90,7 +90,8 @@ class Side:
         """End *connection* on the wire, from any thread. False: only closing it does that."""
         try:
             return self.base.abort(connection) or not self._can_close(connection)
-        except Exception:
+        except BaseException:
+            # Also what would end the program: nobody is here to be told, and the connection has still to be closed.
             logger.warning("%s: aborting a connection failed", self.title, exc_info=True)
             return False
 

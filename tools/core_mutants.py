@@ -76,7 +76,7 @@ CHECKERS = {
     "model": Checker(
         "test", ("--test", "model"), {"POOLHOUSE_CASES": "2000", "PROPTEST_MAX_SHRINK_ITERS": "0"}, 5
     ),
-    "views": Checker("test", ("--test", "views", "--test", "waiters"), {}, 10),
+    "views": Checker("test", ("--test", "fairness", "--test", "views", "--test", "waiters"), {}, 10),
     "shuttle": Checker(
         "shuttle", ("--features", "shuttle", "--test", "shuttle_*"), {"POOLHOUSE_SCHEDULES": "4000"}, 15
     ),

@@ -280,3 +280,90 @@ fn the_oldest_is_found_without_a_scan() {
         assert_eq!(found.map(|found| found.node), expected.map(|(node, _)| *node));
     }
 }
+
+/// The expected wait is the average over the number of those due, times those ahead; at the cost of a connect it is worth it.
+#[test]
+fn the_expected_wait_is_exact() {
+    let pool = Pool::<(), ()>::new(Settings { max_overflow: 50, ..Settings::default() });
+    let engine = Engine(&pool);
+    let loans: Vec<Loan> = (0..3).map(|_| connect(&pool, 1, 0)).collect();
+    for (loan, took) in loans.iter().zip([3_000, 5_000, 7_000]) {
+        pool.release(&engine, *loan, 0, took).unwrap();
+    }
+    let held = |connect| {
+        pool.connect_time.set(connect);
+        pool.held_until(0, 10_000)
+    };
+    assert_eq!(held(9_000), None, "nothing is lent");
+    let now = 10_000;
+    // Two of three are out, for 4,000 or 5,000 or 6,000 on average, as the case may be.
+    let [one, two] = [(); 2].map(|()| pool.try_acquire(0, 0, now).unwrap().0);
+    let mean = (pool.slot(one.slot).use_time.get() + pool.slot(two.slot).use_time.get()) / 2;
+    assert_eq!([held(mean / 2), held(mean / 2 + 1)], [None, Some(now + mean / 2 + 1)]);
+    pool.gate.enter();
+    pool.gate.enter();
+    let wait = mean * 3 / 2;
+    assert_eq!([held(wait), held(wait + 1)], [None, Some(now + wait + 1)], "two are ahead");
+    let (first, second) = (pool.grow(0).unwrap(), pool.grow(0).unwrap());
+    assert_eq!([held(mean / 2), held(mean / 2 + 1)], [None, Some(now + mean / 2 + 1)], "each has a connect of its own");
+    pool.give_up(&engine, first, 0);
+    assert_eq!([held(mean), held(mean + 1)], [None, Some(now + mean + 1)]);
+    pool.give_up(&engine, second, 0);
+    pool.gate.leave();
+    pool.gate.leave();
+    // Overdue at four times its average and the grace, to the nanosecond.
+    let means = [one, two].map(|loan| pool.slot(loan.slot).use_time.get());
+    let last = now + means[0].max(means[1]) * 4 + 10_000_000;
+    pool.connect_time.set(u64::MAX / 2);
+    assert!(pool.held_until(0, last).is_some());
+    assert_eq!(pool.held_until(0, last + 1), None);
+    let never = Pool::<(), ()>::new(Settings { hold_back: false, ..Settings::default() });
+    let loan = connect(&never, 1_000_000, 0);
+    never.release(&Engine(&never), loan, 0, 5).unwrap();
+    never.try_acquire(0, 0, 5).unwrap();
+    assert_eq!(never.held_until(0, 5), None);
+}
+
+/// The lives of the first connections, from their seed: SplitMix64 of the number, over a fifth of the lifetime.
+#[test]
+fn lives_are_repeatable() {
+    let lives = |seed| {
+        let pool = Pool::<(), ()>::new(Settings { lifetime: Some(1_000_000), seed, ..Settings::default() });
+        [0, 1, 2].map(|number| pool.expiry(0, number))
+    };
+    assert_eq!(lives(0), [823_338, 913_695, 994_714]);
+    assert_eq!(lives(7), [845_691, 965_227, 934_535]);
+}
+
+/// Each of three reasons alone ends the life of a connection, and an unused one is lent however old it is.
+#[test]
+fn each_limit_counts_alone() {
+    let plain = Settings { check_bypass: None, ..Settings::default() };
+    let vetted = |settings: Settings, used: bool, now: u64, evict: bool| {
+        let pool = Pool::<(), ()>::new(settings);
+        let engine = Engine(&pool);
+        let loan = connect(&pool, 1, 0);
+        pool.release(&engine, loan, 0, 0).unwrap();
+        if !used {
+            pool.slot(loan.slot).uses.set(0);
+        }
+        if evict {
+            pool.epoch.fetch_add(1, crate::sync::RMW);
+            pool.suspect();
+        }
+        pool.try_acquire(0, 0, now).map(|(_, vet)| vet)
+    };
+    let mortal = Settings { lifetime: Some(1_000), ..plain.clone() };
+    let idler = Settings { max_idle: Some(1_000), ..plain.clone() };
+    assert_eq!(vetted(plain.clone(), true, 1 << 40, false), Some(Vet::Fresh));
+    assert_eq!(vetted(mortal.clone(), true, 1_000, false), Some(Vet::Expired));
+    assert_eq!(vetted(idler, true, 1_000, false), Some(Vet::Expired));
+    assert_eq!(vetted(plain.clone(), true, 5, true), Some(Vet::Expired));
+    assert_eq!(vetted(mortal, false, 1_000, false), Some(Vet::Fresh));
+    let checks = Settings { check_bypass: Some(u64::MAX), ..plain };
+    let pool = Pool::<(), ()>::new(checks);
+    let loan = connect(&pool, 1, 0);
+    pool.release(&Engine(&pool), loan, 0, 0).unwrap();
+    pool.suspect();
+    assert_eq!(pool.try_acquire(0, 0, 1).map(|(_, vet)| vet), Some(Vet::Check), "an alarm alone");
+}

@@ -1,0 +1,245 @@
+//! Who is served first, at the very bounds: barging, the margin between groups, brief loans, hints, and late verdicts.
+#![cfg(not(any(loom, feature = "shuttle")))]
+#![allow(missing_docs, reason = "a test")]
+
+mod support;
+
+use poolhouse_core::{Acquired, Pool, Settings, Wish};
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use support::{pool, settings, Core, End, Engine, Sleeper};
+
+fn at(engine: &Engine, now: u64) -> &Engine {
+    engine.now.set(now);
+    engine
+}
+
+fn woken(engines: &[&Engine]) -> Vec<(u32, u64)> {
+    engines.iter().flat_map(|engine| engine.wakes.take()).collect()
+}
+
+fn key(sleeper: &Sleeper) -> (u32, u64) {
+    (sleeper.ticket.node, sleeper.ticket.number)
+}
+
+fn four(pool: &Arc<Core>) -> [Engine; 4] {
+    [(); 4].map(|()| Engine::new(pool, 0))
+}
+
+/// While the oldest has waited for less than the bound, what comes back is put down and a newcomer may have it; from the bound on
+/// neither.
+#[test]
+fn the_bound_is_exact() {
+    let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
+    let [a, b, c, d] = four(&pool);
+    let loan = a.acquire().lent();
+    let old = at(&b, 100).acquire().sleeps();
+    at(&a, 109).release(loan);
+    assert_eq!((pool.stats().idle, woken(&[&a])), (1, vec![key(&old)]), "put down, and nudged");
+    let loan = at(&c, 109).acquire().lent();
+    at(&c, 110).release(loan);
+    assert_eq!((pool.stats().idle, woken(&[&c])), (0, vec![key(&old)]), "granted");
+    let newcomer = at(&d, 110).acquire().sleeps();
+    let loan = at(&b, 111).poll(old, false).lent();
+    b.release(loan);
+    // The newcomer waits since 110, and is young.
+    let loan = at(&c, 119).acquire().lent();
+    at(&c, 119).release(loan);
+    let late = at(&c, 120).acquire();
+    assert!(matches!(late, End::Sleeps(_)), "{late:?} past an old one");
+    let loan = at(&d, 121).poll(newcomer, false).lent();
+    assert_eq!(woken(&[&d]), [], "who takes it itself wakes nobody, itself neither");
+    d.release(loan);
+}
+
+/// A waiter that a late wake-up wakes does not take what the older one before it has waited for long enough.
+#[test]
+fn a_waiter_yields_to_the_one_before_it() {
+    for (now, yields) in [(109, false), (110, true)] {
+        let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
+        let [a, b, c, _] = four(&pool);
+        let loan = a.acquire().lent();
+        let (first, second) = (at(&b, 100).acquire().sleeps(), at(&c, 101).acquire().sleeps());
+        at(&a, 105).release(loan);
+        woken(&[&a]);
+        let end = at(&c, now).poll(second, false);
+        assert_eq!(matches!(end, End::Sleeps(_)), yields, "at {now}: {end:?}");
+        assert_eq!(woken(&[&c]).contains(&key(&first)), yields, "at {now}");
+    }
+}
+
+/// A waiter of another group takes a connection from one of its own group only when it is older by the margin.
+#[test]
+fn a_claim_stays_in_its_group_within_the_margin() {
+    // The margin is five times the bound and two connects (of 1): 52.
+    for (older, yields) in [(51, false), (52, true)] {
+        let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
+        let group = pool.open_group().unwrap();
+        let [a, b, _, _] = four(&pool);
+        let foreign = Engine::new(&pool, group);
+        let loan = a.acquire().lent();
+        let first = at(&foreign, 100).acquire().sleeps();
+        let second = at(&b, 100 + older).acquire().sleeps();
+        at(&a, 101).release(loan);
+        woken(&[&a]);
+        let end = at(&b, 1_000).poll(second, false);
+        assert_eq!(matches!(end, End::Sleeps(_)), yields, "{older} older: {end:?}");
+        assert_eq!(woken(&[&b]).contains(&key(&first)), yields, "{older} older");
+    }
+}
+
+/// Of brief returns one in each bound is handed over, the others are laid down, and newcomers may have them.
+#[test]
+fn brief_loans_go_round() {
+    let pool = pool(Settings { fair_after: 10, brief: 5, ..settings(1, 0) });
+    let [a, b, c, d] = four(&pool);
+    a.release(a.acquire().lent());
+    let loan = at(&a, 100).acquire().lent();
+    let (first, second) = (at(&b, 80).acquire().sleeps(), at(&c, 81).acquire().sleeps());
+    // Brief, and the first of its kind: handed over; until 114 the others are not.
+    at(&a, 104).release(loan);
+    assert_eq!((pool.stats().idle, woken(&[&a])), (0, vec![key(&first)]));
+    let loan = at(&b, 104).poll(first, false).lent();
+    at(&b, 108).release(loan);
+    assert_eq!((pool.stats().idle, woken(&[&b])), (1, vec![key(&second)]), "laid down");
+    let loan = at(&d, 109).acquire().lent();
+    at(&d, 113).release(loan);
+    assert_eq!(pool.stats().idle, 1);
+    let loan = at(&d, 113).acquire().lent();
+    // Not brief any more: handed over also now.
+    at(&d, 118).release(loan);
+    assert_eq!(pool.stats().idle, 0);
+    let loan = at(&c, 118).poll(second, false).lent();
+    let third = at(&b, 100).acquire().sleeps();
+    let late = at(&d, 114).acquire();
+    assert!(matches!(late, End::Sleeps(_)), "{late:?} after the time");
+    at(&c, 122).release(loan);
+    assert_eq!(pool.stats().idle, 0, "the next one in its bound is handed over");
+    assert!(woken(&[&c, &d]).contains(&key(&third)));
+}
+
+/// An overflow connection is not laid down for a young waiter: it is granted, also while brief loans go round.
+#[test]
+fn overflow_is_granted_to_the_young() {
+    let pool = pool(Settings { fair_after: u64::MAX, brief: 5, ..settings(1, 1) });
+    let [a, b, c, _] = four(&pool);
+    let loans = [a.acquire().lent(), a.acquire().lent()];
+    let (first, second) = (b.acquire().sleeps(), c.acquire().sleeps());
+    for (loan, sleeper) in loans.into_iter().zip([&first, &second]) {
+        a.release(loan);
+        assert_eq!((pool.stats().idle, woken(&[&a])), (0, vec![key(sleeper)]));
+    }
+    let loan = b.poll(first, false).lent();
+    b.release(loan);
+    assert_eq!((pool.stats().idle, pool.stats().overflow_closed), (0, 1));
+    c.release(c.poll(second, false).lent());
+    assert_eq!((pool.stats().idle, pool.stats().closes), (1, 1));
+}
+
+/// The connection that this lane gave back last; else the lowest. In the order of return that order, whoever asks.
+#[test]
+fn hints_are_of_the_lane() {
+    for (settings, lane, expected) in [
+        (settings(3, 0), 0, 1),
+        (settings(3, 0), 1, 0),
+        (settings(3, 0), 16, 1),
+        (Settings { strict: true, ..settings(3, 0) }, 1, 1),
+        (Settings { lifo: false, ..settings(3, 0) }, 0, 2),
+    ] {
+        let pool = pool(settings);
+        let [mut a, ..] = four(&pool);
+        let loans = [a.acquire().lent(), a.acquire().lent(), a.acquire().lent()];
+        for slot in [2, 0, 1] {
+            a.release(loans[slot]);
+        }
+        a.lane = lane;
+        assert_eq!(a.acquire().lent().slot, expected, "lane {lane}");
+    }
+}
+
+/// A verdict that its waiter no longer wants: only a grant is handed on.
+#[test]
+fn a_cancel_after_close_touches_no_loan() {
+    let pool = pool(settings(1, 0));
+    let [a, b, ..] = four(&pool);
+    let loan = a.acquire().lent();
+    let sleeper = b.acquire().sleeps();
+    pool.close(&a);
+    b.cancel(sleeper);
+    assert!(pool.is_current(loan));
+    pool.audit().unwrap();
+    a.release(loan);
+    assert_eq!((pool.stats().closes, pool.stats().lent), (1, 0));
+    pool.audit().unwrap();
+}
+
+/// A wish that may not create is not told to wait for the time to create, however old those are who wait.
+#[test]
+fn no_due_time_without_a_create() {
+    let pool = pool(Settings { hold_back: true, ..settings(2, 0) });
+    let [a, b, c, d] = four(&pool);
+    for hand in [a.permit(), b.permit()] {
+        pool.created(&a, hand, None, 0, 1_000, 0);
+    }
+    let loans = [a.acquire().lent(), b.acquire().lent()];
+    loans.into_iter().for_each(|loan| at(&a, 10).release(loan));
+    let _lent = [a.acquire().lent(), b.acquire().lent()];
+    let asks = |engine: &Engine, create| match pool.acquire(engine, Wish { create, ..engine.wish() }) {
+        Acquired::Wait(_, due) => due,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([asks(at(&c, 20), true), asks(at(&d, 21), true)], [Some(1_020), Some(1_021)]);
+    assert_eq!([asks(at(&c, 22), false), asks(at(&c, 22), true)], [None, Some(1_022)]);
+}
+
+/// All that was made for waiters goes with the pool, and the table is as long as it must be.
+#[test]
+fn nothing_is_left_of_a_table() {
+    static THERE: AtomicUsize = AtomicUsize::new(0);
+    struct Counted(RefCell<()>);
+    impl Default for Counted {
+        fn default() -> Self {
+            THERE.fetch_add(1, Ordering::Relaxed);
+            Counted(RefCell::default())
+        }
+    }
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            let _ = self.0.borrow_mut();
+            THERE.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    struct Nobody;
+    impl poolhouse_core::Host for Nobody {
+        fn wake(&self, _: u32, _: u64) {}
+        fn close(&self, _: poolhouse_core::Hand) {}
+    }
+    let pool = Pool::<(), Counted>::new(settings(1, 0));
+    let mut room = vec![pool.room_for_waiters()];
+    let wish = Wish { group: 0, lane: 0, now: 0, wait: true, create: false };
+    for _ in 0..49 {
+        assert!(matches!(pool.acquire(&Nobody, wish), Acquired::Wait(..)));
+        room.push(pool.room_for_waiters());
+    }
+    assert_eq!((room[0], room[16], room[17], room[48], room[49]), (16, 16, 48, 48, 112));
+    assert_eq!(THERE.load(Ordering::Relaxed), 112);
+    drop(pool);
+    assert_eq!(THERE.load(Ordering::Relaxed), 0);
+}
+
+/// A detached connection's loans count, and it is no close.
+#[test]
+fn a_detached_connection_is_counted() {
+    let pool = pool(settings(1, 0));
+    let [a, ..] = four(&pool);
+    for _ in 0..3 {
+        a.release(a.acquire().lent());
+    }
+    let loan = a.acquire().lent();
+    pool.data(loan.slot).leave();
+    pool.detach(&a, loan, 0).unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.loans, stats.closes, stats.connects, stats.lent), (4, 0, 1, 0));
+    pool.audit().unwrap();
+}

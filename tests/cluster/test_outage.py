@@ -56,7 +56,7 @@ class Load:
             for thread in threads:
                 thread.join()
         else:
-            self.bench.call(self._use_all)
+            self.bench.start(self._use_all).result()
 
     def _use(self) -> None:
         while not self._stop.is_set():

@@ -28,6 +28,15 @@ __all__ = ["Chore", "Group"]
 PERIOD = 0.05
 
 
+def _begin(work: Callable[[], None]) -> None:
+    """Have *work* done in a helper thread."""
+    try:
+        helpers.run(work)
+    except RuntimeError:
+        # No thread can be started: the system is at its limit, or the interpreter ends. That is no borrower's trouble.
+        logger.warning("what is due for a cluster cannot be begun", exc_info=True)
+
+
 class Chore:
     """Something to be done every now and then, in a helper thread.
 
@@ -46,7 +55,7 @@ class Chore:
         """Do it now, away from the borrower."""
         # Long enough that nobody begins it again meanwhile; should its thread be lost, it is begun again after all.
         self.due_at = now + max(self._period, 1.0) * 10
-        helpers.run(self.run)
+        _begin(self.run)
 
     def run(self) -> None:
         """Do it here."""
@@ -96,7 +105,7 @@ class Group:
         for member in self.members:
             breaker = member.node.breaker
             if breaker.state is not State.CLOSED and breaker.take_probe(now, member.patience * 2 + 1):
-                helpers.run(member.run_probe)
+                _begin(member.run_probe)
         for chore in self.chores:
             if now >= chore.due_at:
                 chore.begin(now)

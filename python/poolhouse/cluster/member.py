@@ -11,6 +11,7 @@ The pools are in one object (:class:`Pools`), so that a borrower sees both old o
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,17 +35,22 @@ class _Watching(Outlook):
 
     def __init__(self, pool: Any, member: Member) -> None:
         super().__init__(pool)
-        self._member = member
-        self._pools: Pools | None = None
+        # A connect under way must not keep a cluster alive that nobody else refers to.
+        self._member = weakref.ref(member)
+        self._pools: weakref.ref[Pools] | None = None
 
     def worked(self, where: str) -> None:
         super().worked(where)
-        self._member.node.connected()
+        member = self._member()
+        if member is not None:
+            member.node.connected()
 
     def failed(self, where: str, error: BaseException) -> None:
-        # The node first: what closes its pool must be through before the borrower is told.
+        # Before the borrower is told: by then the node's waiters are on their way elsewhere.
         super().failed(where, error)
-        self._member.connect_failed(error, self._pools)
+        member = self._member()
+        if member is not None and self._pools is not None:
+            member.connect_failed(error, self._pools())
 
 
 class Pools:
@@ -56,7 +62,7 @@ class Pools:
         self._member = member
         self.main = main
         outlook = _Watching(main, member)
-        outlook._pools = self
+        outlook._pools = weakref.ref(self)
         main.outlook = outlook
 
     @property
@@ -128,7 +134,7 @@ class Member:
 
     def connect_failed(self, error: BaseException, pools: Pools | None) -> None:
         """A connect failed, in whatever thread."""
-        if pools is not None and pools is not self.pools:
+        if pools is not self.pools:
             # News of a pool that was replaced: they are known.
             return
         now = monotonic()

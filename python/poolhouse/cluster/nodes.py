@@ -110,7 +110,3 @@ class Nodes:
             else:
                 found[node] = 0
         return found
-
-    def is_lonely(self, node: Node) -> bool:
-        """Whether there is no other node to go to."""
-        return self.all == (node,)

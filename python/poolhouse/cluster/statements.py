@@ -39,11 +39,6 @@ class _Base:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = dict(options)
 
-    @property
-    def server_settings(self) -> Mapping[str, Any]:
-        """The settings that a server knows: of a connection that is open, none where there is none."""
-        return {}
-
     def _tries(self, sql: object, settings: Mapping[str, Any] | None) -> Tries:
         return Tries(read=is_read(sql), token=self._has_token(settings))
 

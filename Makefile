@@ -165,6 +165,9 @@ fork-stress: build server ## Fork 200 times under load: children and parent must
 faults: build server ## Strike 50 borrowers with each fault on a real server; prints a table. ARGS='--only SIGKILL'
 	$(PYTHON) -m tests.faults $(ARGS)
 
+.PHONY: mutants
+mutants: mutants-core mutants-python ## Change each decision of the core and of the Python code, see that a test notices
+
 .PHONY: mutants-python
 mutants-python: build ## Change each decision of the Python code, see that a test notices; ARGS='--shard 1/2 url.py'
 	PYTHONPATH=python $(PYTHON) -m tools.mutation $(ARGS)

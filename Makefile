@@ -98,6 +98,13 @@ test-slow: build server ## Run the Python tests that take long
 cluster-faults: build server ## Several nodes under outages, minutes of them, with the figures shown
 	$(PYTHON) -m pytest -s -m 'slow or not slow' tests/cluster/test_outage.py tests/cluster/test_kill.py $(ARGS)
 
+.PHONY: coverage-python
+coverage-python: build server ## Run the Python tests, and fail below 95 % of the branches of the package
+	rm -f .coverage .coverage.*
+	$(PYTHON) -m coverage run -m pytest $(ARGS)
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report
+
 .PHONY: conformance
 conformance: build server ## Run every test, and write what each behaviour came to into docs/conformance.md
 	@mkdir -p .stamps/conformance

@@ -8,7 +8,7 @@ an engine of their family is made, and not before.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from poolhouse import options
 from poolhouse.config import EngineConfig, SharedOptions, base_options, build_config
@@ -203,6 +203,11 @@ class EngineBase:
         """The hooks of this engine's pool; see :mod:`poolhouse.events`."""
         events: PoolEvents = self.pool.events
         return events
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied: its connections belong to this process"
+        )
 
     def __repr__(self) -> str:
         pool = self._config.pool

@@ -22,7 +22,19 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "target/coverage"
 SOURCE = ROOT / "rust/core/src"
 RUNS = (
-    ("--lib", "--test", "model", "--test", "waiters", "--test", "threads", "--test", "views", "--test", "fairness"),
+    (
+        "--lib",
+        "--test",
+        "model",
+        "--test",
+        "waiters",
+        "--test",
+        "threads",
+        "--test",
+        "views",
+        "--test",
+        "fairness",
+    ),
     ("--features", "shuttle", "--test", "shuttle_*"),
 )
 LESS = {"POOLHOUSE_CASES": "2000", "POOLHOUSE_SCHEDULES": "2000", "POOLHOUSE_STRESS_SECONDS": "2"}

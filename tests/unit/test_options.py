@@ -162,7 +162,8 @@ def test_the_ways_to_choose_a_node() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "least"), [("query_limit", 0), ("query_retries", 0), ("port", 1), ("pool_size", 0), ("max_waiting", 0)]
+    ("name", "least"),
+    [("query_limit", 0), ("query_retries", 0), ("port", 1), ("pool_size", 0), ("max_waiting", 0)],
 )
 def test_the_least_of_integers(name: str, least: int) -> None:
     option = {**POOL_OPTIONS, **CONNECTION_OPTIONS}[name]

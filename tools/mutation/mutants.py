@@ -11,6 +11,7 @@ import ast
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import CodeType
 from typing import Any
 
@@ -43,6 +44,7 @@ _SPEAKING = (
 _SPEAKING_ARGUMENTS = ("none", "minus_one", "argument", "name")
 
 Change = Callable[[Any], None]
+Path = tuple[tuple[str, int | None], ...]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,12 @@ class Mutant:
     #: Names it in reports and in docs/mutants.md: ``function: before -> after``, with ``#2`` where that comes again.
     name: str
     line: int
-    code: CodeType
+    _compile: Callable[[], CodeType]
+
+    @property
+    def code(self) -> CodeType:
+        """The changed module."""
+        return self._compile()
 
 
 def mutants_of(source: str, file: str) -> list[Mutant]:
@@ -63,23 +70,20 @@ def mutants_of(source: str, file: str) -> list[Mutant]:
     seen: dict[str, int] = {}
     for path, where, change in places:
         before = _at(tree, path)
-        mutated = copy.deepcopy(tree)
-        node = _at(mutated, path)
-        shown = _shown(before)
-        replacement = change(node)
-        if replacement is not None:
-            _put(mutated, path, replacement)
-            node = replacement
-        ast.fix_missing_locations(mutated)
-        name = f"{where}: {shown} -> {_shown(node)}"
+        after = copy.deepcopy(before)
+        after = change(after) or after
+        name = f"{where}: {_shown(before)} -> {_shown(after)}"
         seen[name] = seen.get(name, 0) + 1
         if seen[name] > 1:
             name += f" #{seen[name]}"
-        found.append(Mutant(name, getattr(before, "lineno", 0), compile(mutated, file, "exec")))
+        found.append(Mutant(name, getattr(before, "lineno", 0), partial(_changed, tree, path, after, file)))
     return found
 
 
-Path = tuple[tuple[str, int | None], ...]
+def _changed(tree: ast.Module, path: Path, after: ast.AST, file: str) -> CodeType:
+    mutated = copy.deepcopy(tree)
+    _put(mutated, path, after)
+    return compile(ast.fix_missing_locations(mutated), file, "exec")
 
 
 def _at(tree: ast.AST, path: Path) -> Any:

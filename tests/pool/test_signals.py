@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from poolhouse import ConnectFailed, PoolTimeout
+from poolhouse.pool.sides import ThreadSide
 from tests.support.bench import Bench, assert_whole, at_rest, within
 from tests.support.fakes import FakeConnection, FakeConnector
 from tests.support.wait import eventually
@@ -98,6 +99,37 @@ def test_cancel12_a_handler_that_raises_at_random_moments(
     assert set(reported) <= {_Interrupt, KeyError}
     gc.collect()
     assert_whole(threads, pool)
+
+
+@pytest.mark.parametrize("aborts", [True, False])
+@pytest.mark.parametrize("call", ["shut", "finish"])
+def test_cancel12_on_the_way_into_the_end_of_a_connection(
+    monkeypatch: pytest.MonkeyPatch, call: str, aborts: bool
+) -> None:
+    """A handler's exception at the entry of what ends a connection: its place stays taken until it has ended (I1)."""
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: None)
+    bench = Bench()
+    bench.server.aborts = aborts
+    pool = bench.pool(1)
+    lease = pool.get()
+    left = [2]
+    plain: Any = getattr(ThreadSide, call)
+
+    def struck(*arguments: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise _Interrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(ThreadSide, call, struck)
+    pool.invalidate(lease)
+    other = pool.get(2)
+    assert bench.server.made[0].ended
+    assert bench.server.most_open == 1
+    pool.return_connection(other)
+    monkeypatch.undo()
+    assert_whole(bench, pool)
+    bench.finish()
 
 
 def test_cancel13_signal_handler_that_borrows(threads: Bench, restored_signals: None) -> None:

@@ -329,11 +329,20 @@ impl Shared {
     /// again when the permit is given up.
     pub(crate) fn end_stale(&self, py: Python<'_>, hand: &Hand) {
         if let Some(open) = self.take_open(hand.slot()) {
-            guarded(py, |py| {
-                let side = open.side.bind(py);
-                calls::method(side, intern!(py, "shut"), (&open.connection,))?;
-                calls::method(side, intern!(py, "finish"), (&open.connection, py.None())).map(drop)
-            });
+            let mut shut = false;
+            for _ in 0..ATTEMPTS {
+                guarded(py, |py| {
+                    let side = open.side.bind(py);
+                    if !shut {
+                        calls::method(side, intern!(py, "shut"), (&open.connection,))?;
+                        shut = true;
+                    }
+                    calls::method(side, intern!(py, "finish"), (&open.connection, py.None())).map(drop)
+                });
+                if shut {
+                    break;
+                }
+            }
         }
         self.core.stale_closed(&self.host(py), hand);
     }
@@ -347,6 +356,9 @@ impl Shared {
         }
     }
 }
+
+/// How often the end of a connection is tried while a signal handler's exception strikes on the way into it.
+const ATTEMPTS: u32 = 4;
 
 /// The engine's side of the core's decisions.
 pub(crate) struct Binding<'a, 'py> {
@@ -372,20 +384,37 @@ impl Host for Binding<'_, '_> {
             return shared.core.closed(self, hand, clock::fine());
         };
         let mut hand = Some(hand);
-        guarded(py, |py| {
-            let at_once = calls::method(open.side.bind(py), intern!(py, "shut"), (&open.connection,))?;
-            if at_once.is_truthy()? {
-                // The socket is gone, so the place is free; what closing still has to do is off the count.
-                if let Some(hand) = hand.take() {
-                    shared.core.closed(self, hand, clock::fine());
+        let mut shut = None;
+        let mut closing: Option<Py<Closing>> = None;
+        // A signal handler's exception may strike on the way into either call, which then has done nothing: the place must not come back
+        // beside a connection that is still open (I1), so it is called again.
+        for _ in 0..ATTEMPTS {
+            let mut through = false;
+            guarded(py, |py| {
+                if shut.is_none() {
+                    let at_once = calls::method(open.side.bind(py), intern!(py, "shut"), (&open.connection,))?;
+                    shut = Some(at_once.is_truthy()?);
                 }
-                calls::method(open.side.bind(py), intern!(py, "finish"), (&open.connection, py.None()))?;
-            } else if let Some(taken) = hand.take() {
-                let closing = Closing::new(shared.arc(), taken);
-                calls::method(open.side.bind(py), intern!(py, "finish"), (&open.connection, closing))?;
+                if shut == Some(true) {
+                    // The socket is gone, so the place is free; what closing still has to do is off the count, and not tried twice.
+                    through = true;
+                    if let Some(hand) = hand.take() {
+                        shared.core.closed(self, hand, clock::fine());
+                    }
+                    calls::method(open.side.bind(py), intern!(py, "finish"), (&open.connection, py.None()))?;
+                } else {
+                    if let Some(taken) = hand.take() {
+                        closing = Some(Py::new(py, Closing::new(shared.arc(), taken))?);
+                    }
+                    calls::method(open.side.bind(py), intern!(py, "finish"), (&open.connection, &closing))?;
+                    through = true;
+                }
+                Ok(())
+            });
+            if through {
+                break;
             }
-            Ok(())
-        });
+        }
         // Whatever went wrong above, the place comes back.
         if let Some(hand) = hand.take() {
             shared.core.closed(self, hand, clock::fine());

@@ -77,13 +77,13 @@ async def test_an_async_stream_that_is_held_past_the_return(clickhouse: ClickHou
 def test_borrows_nested_until_there_is_none_left(clickhouse: ClickHouse) -> None:
     with create_engine(clickhouse.url, pool_size=2, max_overflow=1, pool_timeout=0.1) as engine:
         with ExitStack() as nested:
-            for number in range(3):
-                conn = nested.enter_context(engine.connection())
+            borrowed = [nested.enter_context(engine.connection()) for _ in range(3)]
+            for number, conn in enumerate(borrowed):
                 assert conn.query(f"SELECT {number}").result_rows == [(number,)]
             with pytest.raises(PoolTimeout, match="this thread holds one itself"):
                 engine.query("SELECT 3")
             # The error has cost nothing.
-            assert conn.query("SELECT 4").result_rows == [(4,)]
+            assert borrowed[2].query("SELECT 4").result_rows == [(4,)]
         assert at_rest(engine.pool)
         assert engine.query("SELECT 5").result_rows == [(5,)]
 
@@ -111,7 +111,7 @@ def test_cancel13_hooks_that_enter_the_pool_again() -> None:
                 (pool.invalidate if event.name == "on_checkin" else pool.return_connection)(lease)
             other = pool.try_get()
             if other is not None:
-                other.close()
+                pool.return_connection(other)
             if event.name == "on_invalidate":
                 pool.evict_all()
         finally:

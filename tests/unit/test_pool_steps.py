@@ -756,6 +756,32 @@ def test_what_a_connect_is_called_in_the_log(server: FakeServer) -> None:
     assert made.failure() is own
 
 
+@pytest.mark.parametrize("step", ["worked", "learn"])
+def test_cut_short_once_it_is_open_the_connection_is_closed(
+    server: FakeServer, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's exception may come between the connect and the report of it."""
+    server.aborts = False
+    pool = make(server, create_in="caller")
+    monkeypatch.setattr(pool.outlook, step, lambda *_: _raising(KeyboardInterrupt())())
+    begin = Hand(pool, 5.0).send()
+    with pytest.raises(KeyboardInterrupt):
+        begin.creating.run_here()
+    (made,) = server.made
+    deadline = time.monotonic() + 5
+    while not made.closed and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert made.closed
+    rest(pool)
+    server.aborts = True
+    begin = Hand(pool, 5.0).send()
+    server.close_time = 1.0
+    with pytest.raises(KeyboardInterrupt):
+        begin.creating.run_here()
+    # Ended on the wire at once, whatever its close takes.
+    assert server.made[1].ended
+
+
 def test_the_old_connection_is_ended_before_its_place_is_used(server: FakeServer) -> None:
     """One that its abort does not end is closed first; one that it ends, later."""
     for aborts in (True, False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -226,3 +227,29 @@ def test_a_holder_is_named_by_its_own_line(bench: Bench, clickhouse: ClickHouse,
     bench.give(engine, lease)
     assert "poolhouse/cluster" not in holder.where
     assert ".py:" in holder.where
+
+
+def test_a_borrowers_own_deadline_is_not_the_nodes_fault(
+    bench: Bench, clickhouse: ClickHouse, doors: Doors
+) -> None:
+    """It breaks the connection in the middle of an answer, and the node stays in turn."""
+    engine = bench.engine(doors(clickhouse, 2), load_balancing="in_order")
+
+    def late() -> None:
+        with (
+            engine.connection() as conn,
+            conn.query_row_block_stream("SELECT * FROM numbers(9000000)") as rows,
+        ):
+            next(iter(rows))
+            raise ValueError("enough")
+
+    async def late_async() -> None:
+        async with engine.connection() as conn, asyncio.timeout(0.05):
+            await conn.query("SELECT sleep(1)")
+
+    for _ in range(4):
+        with pytest.raises((ValueError, TimeoutError)):
+            bench.call(late if bench.kind == "threads" else late_async)
+    assert states(engine) == ["closed", "closed"]
+    assert engine.pool.group.nodes.all[0].breaker.failures == 0
+    assert engine.pool.stats().discarded == 4

@@ -333,6 +333,10 @@ def test_an_error_is_judged_by_its_code_then_by_the_wire() -> None:
     own.code = 210  # type: ignore[attr-defined]
     assert judge(own, broken=False) is None
     assert judge(KeyboardInterrupt(), broken=True) is None
+    for mine in (TimeoutError(), ValueError("in the middle of an answer"), OSError("a file of mine")):
+        assert judge(mine, broken=True) is None
+    for wire in (ConnectionResetError(), EOFError(), OperationalError("read timed out")):
+        assert judge(wire, broken=True) is TRANSPORT
 
 
 # -- what a statement is

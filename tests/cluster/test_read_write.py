@@ -193,6 +193,17 @@ def test_single_statements_go_where_they_belong(clickhouse: ClickHouse, doors: D
     both.close()
 
 
+async def test_single_statements_of_tasks_go_where_they_belong(clickhouse: ClickHouse, doors: Doors) -> None:
+    two = doors(clickhouse, 2)
+    urls = [f"clickhouse://tester:tester-secret@127.0.0.1:{door.port}/default" for door in two]
+    async with AsyncReadWritePool(urls[0], urls[1:], connect_timeout=1, read_your_writes=5) as pool:
+        assert await pool.execute("SELECT :x", {"x": 7}) == [(7,)]
+        await pool.execute("DROP TABLE IF EXISTS nothing")
+        assert await pool.execute("SELECT 8") == [(8,)]
+        assert (sent(two[1], "SELECT 7"), sent(two[0], "DROP TABLE"), sent(two[0], "SELECT 8")) == (1, 1, 1)
+        assert all(report.complete for report in await pool.drain(1))
+
+
 def test_bad_arguments() -> None:
     with pytest.raises(ConfigError, match="replica_urls"):
         ReadWritePool("clickhouse://h", "clickhouse://r")

@@ -95,7 +95,9 @@ def judge(error: BaseException, *, broken: bool) -> Rule | None:
 
     Args:
         error: What was raised, by the driver or by the borrower's own code.
-        broken: Whether the connection was unusable after it: only then is an error without a code laid to the wire.
+        broken: Whether the connection was unusable after it: only then is an error without a code laid to the wire. A
+            deadline of the borrower's own, or an error of its own in the middle of an answer, breaks a connection, too,
+            and says nothing of the node.
     """
     if not isinstance(error, Exception):
         # A cancel or Ctrl-C breaks the connection, too, and is nobody's fault.
@@ -103,7 +105,7 @@ def judge(error: BaseException, *, broken: bool) -> Rule | None:
     code = http_error_code(error) if _is_drivers(error) else None
     if code is not None:
         return rule_of(code)
-    return TRANSPORT if broken else None
+    return TRANSPORT if broken and _is_of_the_wire(error) else None
 
 
 def judge_connect(error: BaseException | None) -> Rule:
@@ -126,4 +128,11 @@ def _is_drivers(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] in _DRIVERS
 
 
+def _is_of_the_wire(error: BaseException) -> bool:
+    if isinstance(error, (ConnectionError, EOFError)):
+        return True
+    return type(error).__module__.partition(".")[0] in _DRIVERS | _TRANSPORTS
+
+
 _DRIVERS = frozenset({"clickhouse_connect", "clickhouse_driver", "asynch", "poolhouse"})
+_TRANSPORTS = frozenset({"urllib3", "aiohttp", "http", "ssl"})

@@ -236,6 +236,30 @@ class AsyncReadWritePool(_Base):
                 return session
         return await stack.enter_async_context(self.primary.begin())
 
+    async def execute(self, query: str, params: Mapping[str, Any] | Sequence[Any] | None = None) -> list[Row]:
+        """Run one statement and return its rows; see :meth:`ReadWritePool.execute`."""
+        statement = text(query)
+        if not is_read(query):
+            try:
+                return (await self.primary.execute(statement, params)).all()  # type: ignore[no-any-return]  # an engine
+            finally:
+                self._sticky.wrote()
+        if not self._reads_from_primary():
+            try:
+                rows: list[Row] = (await self.replicas.execute(statement, params)).all()
+            except ConnectFailed as error:
+                self._no_replica(error)
+            else:
+                self._read_worked()
+                return rows
+        return (await self.primary.execute(statement, params)).all()  # type: ignore[no-any-return]  # an engine
+
+    async def drain(self, deadline: float) -> list[DrainReport]:
+        """Dispose of all, but leave borrowers *deadline* seconds for each engine; see :func:`poolhouse.drain`."""
+        return [
+            await engine.drain(deadline) for engine in (self.replicas, self.primary) if engine is not None
+        ]
+
     async def dispose(self) -> None:
         """Close all pools for good. May be called twice."""
         for engine in (self.replicas, self.primary):

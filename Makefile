@@ -193,6 +193,9 @@ tsan: ## The core on real threads under ThreadSanitizer, which must see a race w
 	$(TSAN)
 	@POOLHOUSE_PLANTED=TakeRelaxed $(TSAN) 2>&1 | grep -m 1 'ThreadSanitizer: data race' || { echo 'the planted race was not seen'; exit 1; }
 
+.PHONY: mutants
+mutants: mutants-core mutants-python ## Change each decision, of the core and of the Python code, see that a test notices (hours)
+
 .tools/bin/cargo-mutants:
 	$(CARGO) install --quiet --locked --root .tools --version 27.1.0 cargo-mutants
 

@@ -2,7 +2,7 @@
 
     tools/core_mutants.py                    all; what was caught before, and has not changed since, is not run again
     tools/core_mutants.py --shard 1/4        a quarter
-    tools/core_mutants.py --only settle.rs   of one file
+    tools/core_mutants.py --only settle.rs   of one file (a regular expression)
     tools/core_mutants.py --again            forget what is known
 
 cargo-mutants says what to change. It would build a thousand programs; here all changes go into one build for each
@@ -74,9 +74,9 @@ class Checker(NamedTuple):
 CHECKERS = {
     "unit": Checker("test", ("--lib",), {}, 4),
     "model": Checker(
-        "test", ("--test", "model"), {"POOLHOUSE_CASES": "2000", "PROPTEST_MAX_SHRINK_ITERS": "0"}, 5
+        "test", ("--test", "model"), {"POOLHOUSE_CASES": "800", "PROPTEST_MAX_SHRINK_ITERS": "0"}, 5
     ),
-    "views": Checker("test", ("--test", "fairness", "--test", "views", "--test", "waiters"), {}, 10),
+    "views": Checker("test", ("--test", "fairness", "--test", "views"), {}, 10),
     "shuttle": Checker(
         "shuttle", ("--features", "shuttle", "--test", "shuttle_*"), {"POOLHOUSE_SCHEDULES": "4000"}, 15
     ),
@@ -137,7 +137,10 @@ def listed() -> list[Mutant]:
             function = place(entry["function"]["span"])
             code = text[slice(*function)]
             body = (function[0] + body_of(code), function[0] + code.rindex("}"))
-        if any(first <= span[0] < last for first, last in planted(text)):
+        line = text.splitlines()[entry["span"]["start"]["line"] - 1]
+        if line.strip().startswith("if planted(") or any(
+            first <= span[0] < last for first, last in planted(text)
+        ):
             continue
         what = entry["name"].split(": ", 1)[1]
         identity = f"{file}\0{what}\0{span[0] - function[0]}\0{code}"
@@ -171,7 +174,7 @@ def lay_tree() -> None:
     """A copy to change, which is built quickly."""
     lay(TREE, SOURCE)
     with (TREE / "Cargo.toml").open("a") as file:
-        file.write("\n[profile.release.package.poolhouse-core]\nopt-level = 1\n")
+        file.write("\n[profile.release.package.poolhouse-core]\nopt-level = 1\ndebug = false\n")
 
 
 def splice(mutants: Sequence[Mutant]) -> dict[str, list[tuple[int, int, Mutant]]]:
@@ -199,8 +202,13 @@ def splice(mutants: Sequence[Mutant]) -> dict[str, list[tuple[int, int, Mutant]]
             at = body[1]
         made += text[at:]
         if file.endswith("lib.rs"):
-            made += SWITCH
-        (TREE / file).write_text(made.replace("#[inline(always)]", "#[inline]"))
+            # What rustc finds out about a mutant while it optimises must not keep the others from being built.
+            made = (
+                "#![allow(arithmetic_overflow, unconditional_panic, unconditional_recursion)]\n"
+                + made
+                + SWITCH
+            )
+        (TREE / file).write_text(made.replace("#[inline(always)]", "#[inline(never)]"))
     return lines
 
 
@@ -349,7 +357,7 @@ def main(arguments: Sequence[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shard", default="1/1", help="K/N: the Kth of N parts")
-    parser.add_argument("--only", default="", help="mutants whose name contains this")
+    parser.add_argument("--only", default="", help="mutants whose name matches this")
     parser.add_argument("--checkers", default=",".join(CHECKERS), help="the checkers to use, in this order")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--again", action="store_true", help="forget what is known")
@@ -361,7 +369,9 @@ def main(arguments: Sequence[str]) -> int:
     lay(SOURCE, ROOT)
     every = listed()
     mine = [
-        mutant for mutant in every if options.only in mutant.name and mutant.number % parts == part % parts
+        mutant
+        for mutant in every
+        if re.search(options.only, mutant.name) and mutant.number % parts == part % parts
     ]
     before = known()
     todo = [mutant for mutant in mine if before.get(mutant.key, "lives") == "lives"]

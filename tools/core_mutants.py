@@ -399,7 +399,7 @@ def report(mutants: Sequence[Mutant]) -> int:
     by = collections.Counter(verdicts.get(mutant.key, "not run").split()[0] for mutant in mutants)
     viable = len(mutants) - by["unviable"]
     living = [mutant for mutant in mutants if verdicts.get(mutant.key) == "lives"]
-    explained = EXPLAINED.read_text() if EXPLAINED.exists() else ""
+    explained = EXPLAINED.read_text().replace("\\|", "|") if EXPLAINED.exists() else ""
     for mutant in living:
         what = re.sub(r"^\S+/(\w+\.rs):\d+:\d+: ", r"\1: ", mutant.name)
         print("lives" if f"`{what}`" in explained else "lives, not explained:", what)

@@ -118,7 +118,7 @@ def _one_core() -> Iterator[None]:
         os.sched_setaffinity(0, cores)
 
 
-THREADS, TASKS_EACH = 16, 50
+THREADS, TASKS_EACH = 40, 480
 
 
 def mixed(effort: Effort, progress: Progress) -> Work:

@@ -171,7 +171,7 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// Keep a claim, unless somebody who has waited past the bound comes first: then it is theirs.
     ///
     /// *mine*: the claimant's own place in the queue, where it has one; then only those before it come first, and for a connection of
-    /// its own group those of another group only by the margin that `heir` asks for too.
+    /// its own group those of another group only where `goes_over` says so.
     fn yield_to_the_old(&self, host: &impl Host, mut hand: Hand, mine: Option<Ticket>, now: u64) -> Option<Hand> {
         if self.gate.read().waiters() <= usize::from(mine.is_some()) || self.is_loose(now) {
             return Some(hand);
@@ -184,8 +184,8 @@ impl<S: Default, N: Default> Pool<S, N> {
                 return Some(hand);
             };
             let foreign = conn.is_some_and(|group| group != found.word.group());
-            let lead = if foreign { waited.saturating_add(self.margin()) } else { 0 };
-            if self.age(&found, now) < self.settings.fair_after.max(lead) {
+            let age = self.age(&found, now);
+            if age < self.settings.fair_after || (foreign && !self.goes_over(age, waited, now)) {
                 return Some(hand);
             }
             match self.grant(host, hand, found) {

@@ -36,6 +36,7 @@ pub mod pool;
 mod release;
 mod report;
 mod settle;
+mod shares;
 mod slot;
 mod stats;
 mod sync;

@@ -162,6 +162,8 @@ pub struct Pool<S, N> {
     /// way to a sleeping thread, a hand-over at each return makes a convoy: all throughput goes into switches. So of
     /// brief returns one in each `fair_after` is handed to the oldest waiter, and the others are laid down.
     pub(crate) loose_until: Gauge,
+    /// When a connection last went over to another owner group, see `shares`.
+    pub(crate) moved: Gauge,
     /// Moving average of a connect (ns), 0 while none is known.
     pub(crate) connect_time: Gauge,
     pub(crate) counters: Counters,
@@ -191,6 +193,7 @@ impl<S: Default, N: Default> Pool<S, N> {
             keep: AtomicU64::new(settings.pool_size.into()),
             max_idle: Gauge::new(settings.max_idle.unwrap_or(u64::MAX)),
             loose_until: Gauge::default(),
+            moved: Gauge::default(),
             connect_time: Gauge::default(),
             counters: Counters::default(),
             settings,

@@ -50,24 +50,17 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     /// The waiter for a slot with a connection of group *conn* (`None`: a permit): the oldest that *fits*.
     ///
-    /// One of another group costs a reconnect, so it comes before the connection's own group only when it is older by a margin.
-    /// With that, groups that are all short of connections settle on shares in which their waiters age alike, instead of taking
-    /// connections from each other at every return.
+    /// One of another group comes before the connection's own group only where `goes_over` says so.
     fn heir(&self, conn: Option<Group>, now: u64, fits: impl Fn(NodeWord) -> bool) -> Option<Found> {
         let first = self.table.oldest(fits)?;
         match conn {
             Some(group) if group != first.word.group() => {
                 let own = self.table.oldest(|word| word.group() == group);
-                let lead = |own: &Found| self.age(own, now).saturating_add(self.margin());
-                Some(own.filter(|own| self.age(&first, now) < lead(own)).unwrap_or(first))
+                let stays = |own: &Found| !self.goes_over(self.age(&first, now), self.age(own, now), now);
+                Some(own.filter(stays).unwrap_or(first))
             }
             _ => Some(first),
         }
-    }
-
-    /// How much older a waiter must be to take a connection away from another group (ns).
-    pub(crate) fn margin(&self) -> u64 {
-        (self.settings.fair_after.saturating_mul(5)).saturating_add(self.connect_time.get().saturating_mul(2))
     }
 
     /// Decide for a waiter: write the slot for it, then its verdict, by one compare-and-swap on the word that was read (I5).

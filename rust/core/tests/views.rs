@@ -256,23 +256,55 @@ fn reap_leaves_the_least() {
 /// The oldest waiter past the bound gets what comes back; within the margin the connection's own group comes first.
 #[test]
 fn a_connection_stays_in_its_group_within_the_margin() {
-    // The margin is five times the bound and two connects: 50 + 2.
-    for (older, goes_over) in [(51, false), (52, true)] {
+    // The margin is the bound, two connects and a 32nd of the wait, which is 900: 10 + 2 + 28.
+    for (older, goes_over) in [(39, false), (40, true)] {
         let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
         let group = pool.open_group().unwrap();
         let [a, own, foreign] = [0, 0, group].map(|group| Engine::new(&pool, group));
         let loan = a.acquire().lent();
-        foreign.now.set(100);
+        let long_ago = 1_000_000;
+        foreign.now.set(long_ago);
         let first = foreign.acquire().sleeps();
-        own.now.set(100 + older);
+        own.now.set(long_ago + older);
         let second = own.acquire().sleeps();
-        a.now.set(1_000);
+        a.now.set(long_ago + 900);
         a.release(loan);
         let wakes = a.wakes.take();
         let winner = if goes_over { &first } else { &second };
         assert_eq!(wakes, [(winner.ticket.node, winner.ticket.number)], "{older} older");
         foreign.cancel(first);
         own.cancel(second);
+        pool.audit().unwrap();
+    }
+}
+
+/// Of two connections that come back at the same moment one goes over to the waiters of another group, who wait for longer; the next one
+/// goes over only after a while in which the first could show what it does.
+#[test]
+fn connections_go_over_one_by_one() {
+    // Half of what the one has waited who comes next: 1,000 and what passed.
+    for (later, goes_over) in [(998, false), (1_000, true)] {
+        let pool = pool(Settings { fair_after: 10, ..settings(2, 0) });
+        let group = pool.open_group().unwrap();
+        let [a, own, foreign] = [0, 0, group].map(|group| Engine::new(&pool, group));
+        let loans = [a.acquire().lent(), a.acquire().lent()];
+        let long_ago = 1_000_000;
+        let mut waits = Vec::new();
+        for (engine, at) in [(&foreign, 0), (&foreign, 0), (&own, 900), (&own, 900)] {
+            engine.now.set(long_ago + at);
+            waits.push((engine, engine.acquire().sleeps()));
+        }
+        let mut served = Vec::new();
+        for (loan, at) in loans.into_iter().zip([1_000, 1_000 + later]) {
+            a.now.set(long_ago + at);
+            a.release(loan);
+            served.extend(a.wakes.take());
+        }
+        let ticket = |at: usize| (waits[at].1.ticket.node, waits[at].1.ticket.number);
+        assert_eq!(served, [ticket(0), ticket(if goes_over { 1 } else { 2 })], "{later} later");
+        for (engine, wait) in waits {
+            engine.cancel(wait);
+        }
         pool.audit().unwrap();
     }
 }

@@ -157,11 +157,11 @@ planted: ## Break the protocol on purpose, step by step: each fault must be caug
 
 .PHONY: stress
 stress: $(VENV)/stamp ## Stress the module for 60 s each on CPython 3.11, 3.12 and 3.13, as far as they are here
-	tools/stress.sh $(VENV)/bin/maturin $(CURDIR)/.stress $(or $(STRESS_SECONDS),60) 3.11 3.12 3.13
+	tools/on-pythons.sh $(VENV)/bin/maturin $(CURDIR)/.stress 'tests.stress --seconds $(or $(STRESS_SECONDS),60)' 3.11 3.12 3.13
 
 .PHONY: stress-freethreaded
 stress-freethreaded: $(VENV)/stamp ## Stress the module for 60 s on free-threaded CPython 3.13t, built where there is none
-	tools/stress.sh $(VENV)/bin/maturin $(CURDIR)/.stress $(or $(STRESS_SECONDS),60) 3.13t
+	tools/on-pythons.sh $(VENV)/bin/maturin $(CURDIR)/.stress 'tests.stress --seconds $(or $(STRESS_SECONDS),60) --free-threaded' 3.13t
 
 .PHONY: fork-stress
 fork-stress: build server ## Fork 200 times under load: children and parent must go on working
@@ -270,6 +270,10 @@ bench: bench-build server ## Measure poolhouse beside its peers (half an hour); 
 
 $(CYCLE): $(RUST) rust/core/examples/cycle.rs
 	$(CARGO) build --release --package poolhouse-core --example cycle
+
+.PHONY: bench-freethreaded
+bench-freethreaded: $(VENV)/stamp ## Two threads to one on free-threaded CPython 3.13t, built where there is none
+	tools/on-pythons.sh $(VENV)/bin/maturin $(CURDIR)/.stress benches.freethreaded 3.13t
 
 .PHONY: bench-check
 bench-check: bench-build $(CYCLE) ## Fail when something fell behind benches/baseline.json

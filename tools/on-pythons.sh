@@ -1,18 +1,17 @@
 #!/bin/sh
-# Stress the compiled module on several interpreters: stress.sh MATURIN FOLDER SECONDS VERSION... A version that is not
-# found here is left out, but not the last one that is left. 3.13t is the free-threaded one, which is built where there is
+# Run something of ours on several interpreters: on-pythons.sh MATURIN FOLDER "MODULE ARGUMENTS" VERSION... A version that is
+# not found here is left out, but not the last one that is left. 3.13t is the free-threaded one, which is built where there is
 # none. For each, the module is built and installed into an environment of its own in FOLDER, with nothing else.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-maturin=$1 folder=$2 seconds=$3
+maturin=$1 folder=$2 program=$3
 shift 3
 ran=
 
 for version in "$@"; do
-    source=$root flag=
+    source=$root
     if [ "$version" = 3.13t ]; then
         python=$("$root/tools/freethreaded-python.sh" "$folder/python3.13t")
-        flag=--free-threaded
         # The newest PyO3 that supports 3.13t is 0.28.3. It has two advisories, RUSTSEC-2026-0176 and RUSTSEC-2026-0177,
         # so it is for this test only, in a copy: the lock file and what is shipped have the newer release.
         source=$folder/source
@@ -39,8 +38,9 @@ for version in "$@"; do
     "$python" -m venv "$folder/venv-$version"
     "$folder/venv-$version/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
         "$folder/wheel-$version"/*.whl
-    (cd "$root" && "$folder/venv-$version/bin/python" -X faulthandler -m tests.stress --seconds "$seconds" $flag)
+    # shellcheck disable=SC2086 - a module and its arguments
+    (cd "$root" && "$folder/venv-$version/bin/python" -X faulthandler -m $program)
     ran="$ran $version"
 done
 [ -n "$ran" ] || { echo "none of these Pythons was found: $*" >&2; exit 1; }
-echo "stressed:$ran"
+echo "done on:$ran"

@@ -6,9 +6,9 @@ configured. What it remembers is one counter, whose step is atomic, so it takes 
 ``least_loaded`` takes two at random and the better of them: with the least of all, borrowers of the same moment would
 all go to the same node. Better is where the next borrower is through first: after the node's usual time, and as many
 times more as its pool is full. Times within a factor of two are noise, which would only drive borrowers from one node
-to the other and back; then the fewer borrowers decide. Each two-hundredth borrower goes to the node that was measured
-longest ago: a node that was slow for a moment would else be slow for ever, and one in two hundred is no percentile that
-anybody watches.
+to the other and back; then the fewer borrowers decide. Each five-hundredth borrower goes to the node that was measured
+longest ago: a node that was slow for a moment would else be slow for ever, and one in five hundred leaves the 99th
+percentile alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["POLICIES", "Policy", "schedule"]
 #: Latencies that differ by less than this factor are alike.
 NOISE = 2.0
 #: Each so-manieth borrower goes where nobody measured for the longest.
-EXPLORE = 200
+EXPLORE = 500
 
 Policy = Callable[[Sequence[Node], float], Node]
 

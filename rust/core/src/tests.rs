@@ -328,11 +328,29 @@ fn the_expected_wait_is_exact() {
 #[test]
 fn lives_are_repeatable() {
     let lives = |seed| {
-        let pool = Pool::<(), ()>::new(Settings { lifetime: Some(1_000_000), seed, ..Settings::default() });
+        let pool = Pool::<(), ()>::new(Settings { lifetime: Some(3_600_000_000_000_000), seed, ..Settings::default() });
         [0, 1, 2].map(|number| pool.expiry(0, number))
     };
-    assert_eq!(lives(0), [823_338, 913_695, 994_714]);
-    assert_eq!(lives(7), [845_691, 965_227, 934_535]);
+    assert_eq!(lives(0), [2_964_016_218_086_178, 3_289_299_842_125_073, 3_580_967_684_453_330]);
+    assert_eq!(lives(7), [3_044_486_479_441_272, 3_474_815_136_509_029, 3_364_325_449_762_950]);
+}
+
+/// Of four loans the average moves by a quarter with each.
+#[test]
+fn the_average_loan_is_exact() {
+    let pool = Pool::<(), ()>::new(Settings::default());
+    let mut loan = connect(&pool, 1, 0);
+    let mut now = 0;
+    let means: Vec<u64> = [1_000, 2_000, 401]
+        .into_iter()
+        .map(|took| {
+            now += took;
+            pool.release(&Engine(&pool), loan, 0, now).unwrap();
+            loan = pool.try_acquire(0, 0, now).unwrap().0;
+            pool.slot(loan.slot).use_time.get()
+        })
+        .collect();
+    assert_eq!(means, [1_000, 1_250, 1_038]);
 }
 
 /// Each of three reasons alone ends the life of a connection, and an unused one is lent however old it is.
@@ -360,6 +378,8 @@ fn each_limit_counts_alone() {
     assert_eq!(vetted(idler, true, 1_000, false), Some(Vet::Expired));
     assert_eq!(vetted(plain.clone(), true, 5, true), Some(Vet::Expired));
     assert_eq!(vetted(mortal, false, 1_000, false), Some(Vet::Fresh));
+    let checked = Settings { lifetime: Some(1_000), check_bypass: Some(5_000), ..plain.clone() };
+    assert_eq!(vetted(checked, false, 1_000, false), Some(Vet::Fresh), "old, but neither used nor idle for long");
     let checks = Settings { check_bypass: Some(u64::MAX), ..plain };
     let pool = Pool::<(), ()>::new(checks);
     let loan = connect(&pool, 1, 0);

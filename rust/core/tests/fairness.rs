@@ -119,6 +119,71 @@ fn brief_loans_go_round() {
     assert!(woken(&[&c, &d]).contains(&key(&third)));
 }
 
+/// At the end of their time, to the nanosecond, brief loans go round no more.
+#[test]
+fn brief_loans_go_round_until_then() {
+    for (now, barges) in [(113, true), (114, false)] {
+        let pool = pool(Settings { fair_after: 10, brief: 5, ..settings(1, 0) });
+        let [a, b, c, d] = four(&pool);
+        a.release(a.acquire().lent());
+        let loan = at(&a, 100).acquire().lent();
+        let (first, _second) = (at(&b, 80).acquire().sleeps(), at(&c, 81).acquire().sleeps());
+        at(&a, 104).release(loan);
+        let loan = at(&b, 104).poll(first, false).lent();
+        at(&b, 108).release(loan);
+        let newcomer = at(&d, now).acquire();
+        assert_eq!(matches!(newcomer, End::Lent(_)), barges, "at {now}: {newcomer:?}");
+    }
+}
+
+/// Where generations are the order of return, an ended loan stays ended all the same.
+#[test]
+fn an_ended_loan_stays_ended_in_every_order() {
+    for (lifo, strict) in [(true, false), (true, true), (false, false)] {
+        let pool = pool(Settings { lifo, strict, ..settings(1, 0) });
+        let [a, ..] = four(&pool);
+        let mut ended = Vec::new();
+        for _ in 0..5 {
+            let loan = a.acquire().lent();
+            assert!(ended.iter().all(|old| !pool.is_current(*old)), "{loan:?} is one of {ended:?}");
+            a.release(loan);
+            ended.push(loan);
+            assert!(pool.release(&a, loan, 0, 0).is_err() && pool.stats().idle == 1);
+        }
+    }
+}
+
+/// A group that has ended, and whose number is free, is lent nothing, and may open nothing.
+#[test]
+fn an_ended_group_gets_no_permit() {
+    let pool = pool(settings(1, 0));
+    let group = pool.open_group().unwrap();
+    let [a, ..] = four(&pool);
+    pool.end_group(&a, group);
+    let late = pool.acquire(&a, Wish { group, ..a.wish() });
+    assert!(matches!(late, Acquired::Closed), "{late:?}");
+    assert_eq!(pool.open_group(), Some(group));
+    pool.audit().unwrap();
+}
+
+/// Reap spares a connection that nobody has used yet, however old it is; a server's limit holds for what idles already.
+#[test]
+fn limits_of_what_idles() {
+    let mortal = pool(Settings { lifetime: Some(100), ..settings(1, 0) });
+    let [a, ..] = four(&mortal);
+    mortal.created(&a, a.permit(), None, mortal.connect_epoch(), 1, 0);
+    mortal.reap(&a, 1_000, 0, None);
+    a.close_all();
+    assert_eq!((mortal.stats().idle, mortal.stats().closes), (1, 0));
+
+    let limited = pool(settings(1, 0));
+    let [a, ..] = four(&limited);
+    a.release(a.acquire().lent());
+    limited.lower_max_idle(50);
+    let (_, vet) = limited.try_acquire(0, 0, 50).unwrap();
+    assert_eq!(vet, poolhouse_core::Vet::Expired);
+}
+
 /// An overflow connection is not laid down for a young waiter: it is granted, also while brief loans go round.
 #[test]
 fn overflow_is_granted_to_the_young() {

@@ -1,7 +1,8 @@
-"""How poolhouse scales through Python where there is no GIL: ``python -m benches.freethreaded``, on a free-threaded build.
+"""How poolhouse scales through Python where there is no GIL: ``python -m benches.freethreaded``, on such a build.
 
-Two threads borrow and give back on one pool of eight, each with the connection that it gave back last. Printed is what both
-do together, to what one does alone: the median of some rounds in which the two take turns, with the least and the most.
+Two threads borrow and give back on one pool of eight, each with the connection that it gave back last. Printed is what
+both do together, to what one does alone: the median of some rounds in which the two take turns, with the least and the
+most.
 """
 
 from __future__ import annotations

@@ -63,6 +63,10 @@ class Mutant(NamedTuple):
     replacement: str
 
 
+class Unbuilt(Exception):
+    """A checker's tests do not compile."""
+
+
 class Checker(NamedTuple):
     target: str
     options: tuple[str, ...]
@@ -274,7 +278,7 @@ def binaries(name: str, _of: str = "") -> tuple[str, ...]:
     checker = CHECKERS[name]
     fine, messages = cargo(["test", *PACKAGE, "--no-run", *checker.options], checker.target)
     if not fine:
-        raise SystemExit(f"{name} does not build: {list(faulty(messages))[:5]}")
+        raise Unbuilt(f"{name} does not build: {list(faulty(messages))[:5]}")
     return tuple(message["executable"] for message in messages if message.get("executable"))
 
 
@@ -349,7 +353,10 @@ def alone(mutant: Mutant, checkers: Sequence[str]) -> str:
     target = "loom" if "cfg(loom)" in text[: mutant.body[0]][-400:] else "test"
     if not cargo(["check", *PACKAGE, "--lib"], target)[0]:
         return "unviable"
-    return judge(0, checkers, mutant.key) or "lives"
+    try:
+        return judge(0, checkers, mutant.key) or "lives"
+    except Unbuilt:
+        return "unviable"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -72,18 +72,19 @@ fn a_waiter_yields_to_the_one_before_it() {
 /// A waiter of another group takes a connection from one of its own group only when it is older by the margin.
 #[test]
 fn a_claim_stays_in_its_group_within_the_margin() {
-    // The margin is five times the bound and two connects (of 1): 52.
-    for (older, yields) in [(51, false), (52, true)] {
+    // The margin is the bound, two connects (of 1) and a 32nd of the wait, which is 900: 40.
+    for (older, yields) in [(39, false), (40, true)] {
         let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
         let group = pool.open_group().unwrap();
         let [a, b, _, _] = four(&pool);
         let foreign = Engine::new(&pool, group);
         let loan = a.acquire().lent();
-        let first = at(&foreign, 100).acquire().sleeps();
-        let second = at(&b, 100 + older).acquire().sleeps();
-        at(&a, 101).release(loan);
+        let start = 1_000_000;
+        let first = at(&foreign, start).acquire().sleeps();
+        let second = at(&b, start + older).acquire().sleeps();
+        at(&a, start + 1).release(loan);
         woken(&[&a]);
-        let end = at(&b, 1_000).poll(second, false);
+        let end = at(&b, start + 900).poll(second, false);
         assert_eq!(matches!(end, End::Sleeps(_)), yields, "{older} older: {end:?}");
         assert_eq!(woken(&[&b]).contains(&key(&first)), yields, "{older} older");
     }

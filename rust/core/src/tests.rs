@@ -1,6 +1,7 @@
 //! Tests of the small parts: words, capacity, lifetime, growth.
 
 use crate::capacity::{Capacity, MAX_CAPACITY};
+use crate::elders::{Elders, Known};
 use crate::pool::{Host, Pool, Settings};
 use crate::slot::{Hand, Loan, SlotWord, State, GENERATIONS, GROUPS};
 use crate::waiter::{NodeWord, Table, Verdict};
@@ -386,4 +387,111 @@ fn each_limit_counts_alone() {
     pool.release(&Engine(&pool), loan, 0, 0).unwrap();
     pool.suspect();
     assert_eq!(pool.try_acquire(0, 0, 1).map(|(_, vet)| vet), Some(Vet::Check), "an alarm alone");
+}
+
+/// A connection goes over for a lead of the margin, and the next one after `2w² / nd`, or `w / 2` where that is sooner.
+#[test]
+fn the_pace_of_moves_is_exact() {
+    let pool = Pool::<(), ()>::new(Settings { pool_size: 20, fair_after: 10, ..Settings::default() });
+    (0..20).for_each(|_| assert!(pool.capacity.take()));
+    pool.connect_time.set(5);
+    // The margin of one who has waited for 1,000: the bound, two connects and a 32nd of that.
+    assert_eq!([949, 950].map(|own| pool.goes_over(1_000, own, 1_000_000)), [true, false]);
+    // 2 * 1,000² / (20 * 800) = 125; what does not go over does not count.
+    let later = |lead: u64, times: [u64; 2]| {
+        pool.moved.set(2_000_000);
+        times.map(|later| pool.goes_over(1_000, 1_000 - lead, 2_000_000 + later))
+    };
+    assert_eq!(later(800, [124, 125]), [false, true]);
+    assert_eq!(later(1_000, [99, 100]), [false, true]);
+    assert_eq!(later(60, [499, 500]), [false, true], "no later than after half of the wait");
+    assert_eq!(later(800, [125, 249]), [true, false], "counted from the last one");
+    assert!(!pool.goes_over(10, 20, 9_000_000), "no lead at all");
+}
+
+/// The list of the oldest, by itself: whom it knows, how far it reaches, and when a new one is due.
+#[test]
+fn the_list_of_the_oldest_is_exact() {
+    let (table, elders) = (Table::<()>::new(), Elders::default());
+    let waits = |node: u32, ticket| {
+        table.node(node).put(NodeWord::wait(ticket, 0, false, false));
+        elders.joined(ticket);
+        node
+    };
+    let join = || waits(table.allocate(), table.draw());
+    // The oldest from this ticket on and below that one, as the list has it; `None`: unsure.
+    let known = |from, before| match elders.oldest(&table, before, |word| word.ticket() >= from) {
+        Known::Oldest(found) => Some(Some((found.word.ticket(), found.node))),
+        Known::Nobody => Some(None),
+        Known::Unsure => None,
+    };
+    let mut nodes: Vec<u32> = (0..63).map(|_| join()).collect();
+    assert!(!elders.are_due(&table), "63 are no crowd");
+    nodes.push(join());
+    assert!(elders.are_due(&table));
+    assert_eq!((known(0, 5), known(0, u64::MAX)), (None, None), "there is no list");
+
+    // Shown the other way round, with a second scan that finds the first under way.
+    let mut all = Vec::new();
+    table.scan(|found| all.push(found));
+    elders.renew(|note| {
+        assert!(!elders.are_due(&table));
+        assert_eq!((known(0, 5), known(0, u64::MAX)), (None, None), "it is not there yet");
+        elders.renew(|_| unreachable!("one scan at a time"));
+        all.iter().rev().for_each(|found| note(*found));
+    });
+    assert!(!elders.are_due(&table));
+    // It has the tickets 1 to 32.
+    for ticket in 1..=32 {
+        assert_eq!(known(ticket, u64::MAX), Some(Some((ticket, nodes[ticket as usize - 1]))));
+        assert_eq!(known(ticket, ticket + 1), Some(Some((ticket, nodes[ticket as usize - 1]))));
+        assert_eq!(known(ticket, ticket), Some(None));
+    }
+    assert_eq!((known(33, 34), known(33, 33), known(33, 32)), (None, None, Some(None)));
+
+    // Those that leave are passed over; what stands before them stays.
+    table.free(nodes[4]);
+    assert_eq!(
+        (known(5, u64::MAX).flatten(), known(0, u64::MAX).flatten()),
+        (Some((6, nodes[5])), Some((1, nodes[0])))
+    );
+    // Another one in a node that was noted is not the one that was noted.
+    assert_eq!(waits(table.allocate(), table.draw()), nodes[4]);
+    assert_eq!(known(5, 7), Some(Some((6, nodes[5]))));
+    // Who waits on with an old ticket is missing in it, where it reaches so far.
+    waits(nodes[32], 33);
+    assert_eq!(known(0, 2), Some(Some((1, nodes[0]))));
+    waits(nodes[31], 32);
+    assert_eq!((known(0, 2), elders.are_due(&table)), (None, true));
+
+    // Used up, it makes room for the next one; below a crowd nothing is due.
+    elders.renew(|note| table.scan(note));
+    let oldest = |table: &Table<()>| {
+        let mut all = Vec::new();
+        table.scan(|found| all.push((found.word.ticket(), found.node)));
+        all.into_iter().min().unwrap()
+    };
+    for _ in 0..33 {
+        assert_eq!(known(0, u64::MAX).flatten().map_or(oldest(&table), |found| found), oldest(&table));
+        table.free(oldest(&table).1);
+        known(0, u64::MAX);
+    }
+    assert!(!elders.are_due(&table), "31 are no crowd");
+    nodes.extend((0..33).map(|_| join()));
+    assert!(elders.are_due(&table) && known(0, u64::MAX).is_none());
+    elders.renew(|note| table.scan(note));
+    assert_eq!(known(0, u64::MAX), Some(Some(oldest(&table))));
+
+    // Dropped while a scan is under way, by one that it may have missed, it stays so; and a few make no list.
+    elders.renew(|note| {
+        table.scan(note);
+        elders.joined(1);
+    });
+    assert_eq!((known(0, 2), elders.are_due(&table)), (None, true));
+    let mut few = Vec::new();
+    table.scan(|found| few.push(found));
+    elders.renew(|note| few[..31].iter().for_each(|found| note(*found)));
+    assert_eq!((known(0, u64::MAX), elders.are_due(&table)), (None, true));
+    elders.renew(|note| few[..32].iter().for_each(|found| note(*found)));
+    assert!(known(0, u64::MAX).is_some());
 }

@@ -309,3 +309,135 @@ fn a_detached_connection_is_counted() {
     assert_eq!((stats.loans, stats.closes, stats.connects, stats.lent), (4, 0, 1, 0));
     pool.audit().unwrap();
 }
+
+/// What lies idle for a waiter past the bound is not for a newcomer, not even for a moment; while brief loans go round it is.
+#[test]
+fn a_newcomer_leaves_alone_what_is_for_the_old() {
+    for (now, barges) in [(109, true), (110, false)] {
+        let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
+        let [a, b, c, _] = four(&pool);
+        let loan = a.acquire().lent();
+        let old = at(&b, 100).acquire().sleeps();
+        at(&a, 105).release(loan);
+        let asked = pool.acquire(at(&c, now), Wish { wait: false, ..c.wish() });
+        assert_eq!(matches!(asked, Acquired::Lent(..)), barges, "at {now}: {asked:?}");
+        assert_eq!((pool.stats().idle == 0, woken(&[&c])), (barges, vec![]), "at {now}");
+        if !barges {
+            b.poll(old, false).lent();
+        }
+    }
+    let pool = pool(Settings { fair_after: 10, brief: 5, ..settings(1, 0) });
+    let [a, b, c, d] = four(&pool);
+    a.release(a.acquire().lent());
+    let loan = at(&a, 100).acquire().lent();
+    let (first, _second) = (at(&b, 80).acquire().sleeps(), at(&c, 81).acquire().sleeps());
+    at(&a, 104).release(loan);
+    let loan = at(&b, 104).poll(first, false).lent();
+    at(&b, 108).release(loan);
+    let asked = pool.acquire(at(&d, 113), Wish { wait: false, ..d.wish() });
+    assert!(matches!(asked, Acquired::Lent(..)), "{asked:?}");
+}
+
+/// A waiter is calm until something is there for it: told to look, or decided.
+#[test]
+fn calm_is_who_has_nothing_to_look_at() {
+    let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
+    let [a, b, c, _] = four(&pool);
+    let loan = a.acquire().lent();
+    let sleeper = at(&b, 100).acquire().sleeps();
+    let ticket = sleeper.ticket;
+    assert!(pool.is_calm(ticket));
+    at(&a, 105).release(loan);
+    assert!(!pool.is_calm(ticket), "told to look");
+    let loan = at(&c, 106).acquire().lent();
+    let sleeper = at(&b, 107).poll(sleeper, false).sleeps();
+    assert!(pool.is_calm(ticket), "it has looked");
+    at(&c, 110).release(loan);
+    assert!(!pool.is_calm(ticket), "granted");
+    b.release(b.poll(sleeper, false).lent());
+}
+
+/// A create that is held back stays so until it is due, however often the waiter looks.
+#[test]
+fn a_look_before_the_time_opens_nothing() {
+    let pool = pool(Settings { hold_back: true, ..settings(2, 0) });
+    let [a, b, c, _] = four(&pool);
+    pool.created(&a, a.permit(), None, 0, 1_000, 0);
+    at(&a, 10).release(a.acquire().lent());
+    a.acquire().lent();
+    let sleeper = at(&b, 20).acquire().sleeps();
+    assert_eq!(sleeper.due, Some(1_020));
+    let sleeper = at(&b, 500).poll(sleeper, false).sleeps();
+    assert_eq!((pool.stats().connecting, pool.stats().connects), (0, 1));
+    at(&b, 1_020).poll(sleeper, true).lent();
+    assert_eq!(pool.stats().connects, 2);
+    assert!(matches!(at(&c, 1_020).acquire(), End::Sleeps(_)));
+}
+
+/// A grant that its waiter finds only after the pool was closed is no loan (I7), and closes.
+#[test]
+fn a_grant_is_void_after_close() {
+    let pool = pool(settings(1, 0));
+    let [a, b, ..] = four(&pool);
+    let loan = a.acquire().lent();
+    let sleeper = b.acquire().sleeps();
+    a.release(loan);
+    assert_eq!(woken(&[&a]), [key(&sleeper)]);
+    pool.close(&a);
+    let end = b.poll(sleeper, false);
+    assert!(matches!(end, End::Nothing), "{end:?}");
+    assert_eq!((pool.stats().closes, pool.stats().lent, pool.stats().waiting), (1, 0, 0));
+    pool.audit().unwrap();
+}
+
+/// A grant or a permit that comes too late for its waiter goes to the next one (I5).
+#[test]
+fn what_a_cancelled_waiter_was_granted_goes_on() {
+    let pool = pool(settings(1, 0));
+    let [a, b, c, _] = four(&pool);
+    let loan = a.acquire().lent();
+    let (first, second) = (b.acquire().sleeps(), c.acquire().sleeps());
+    a.release(loan);
+    b.cancel(first);
+    assert_eq!(woken(&[&b]), [key(&second)]);
+    let loan = c.poll(second, false).lent();
+    let (first, second) = (b.acquire().sleeps(), c.acquire().sleeps());
+    c.discard(loan);
+    assert_eq!(woken(&[&c]), [key(&first)], "a permit");
+    b.cancel(first);
+    assert_eq!(woken(&[&b]), [key(&second)]);
+    c.release(c.poll(second, false).lent());
+    assert_eq!((pool.stats().idle, pool.stats().waiting), (1, 0));
+    pool.audit().unwrap();
+}
+
+/// While the pool is suspended, what comes back is laid down, however long somebody has waited.
+#[test]
+fn nothing_is_granted_while_suspended() {
+    let pool = pool(settings(1, 0));
+    let [a, b, ..] = four(&pool);
+    let loan = a.acquire().lent();
+    let sleeper = b.acquire().sleeps();
+    pool.suspend();
+    a.release(loan);
+    assert_eq!((pool.stats().idle, woken(&[&a])), (1, vec![]));
+    let sleeper = b.poll(sleeper, false).sleeps();
+    pool.resume(&a);
+    assert_eq!(woken(&[&a]), [key(&sleeper)]);
+    b.poll(sleeper, false).lent();
+}
+
+/// A grant to a waiter that was told to look: what it was told of is for the next one, who is told (rule N).
+#[test]
+fn a_grant_over_a_nudge_hands_the_nudge_on() {
+    let pool = pool(Settings { fair_after: 10, ..settings(2, 0) });
+    let [a, b, c, _] = four(&pool);
+    let loans = [a.acquire().lent(), a.acquire().lent()];
+    let (first, second) = (at(&b, 100).acquire().sleeps(), at(&c, 101).acquire().sleeps());
+    at(&a, 105).release(loans[0]);
+    assert_eq!(woken(&[&a]), [key(&first)], "told to look");
+    at(&a, 110).release(loans[1]);
+    assert_eq!(woken(&[&a]), [key(&first), key(&second)], "granted; and the next one is told");
+    b.poll(first, false).lent();
+    at(&c, 110).poll(second, false).lent();
+}

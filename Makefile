@@ -128,7 +128,7 @@ sqlalchemy-turns: build server ## 32 threads on 8 connections: turns of each, wi
 # Proofs: what takes too long for each change. docs/reliability.md says what came out.
 
 # The steps of `make proof`, in this order. Each prints how much it did, and fails when something was found.
-PROOFS := proof-loom proof-shuttle proof-model planted tsan stress stress-freethreaded fork-stress faults cluster-faults
+PROOFS := proof-loom proof-shuttle proof-model planted tsan test-slow stress stress-freethreaded fork-stress faults cluster-faults
 
 .PHONY: proof
 proof: ## Run every proof, one after the other (an hour or two)

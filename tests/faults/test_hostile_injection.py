@@ -17,8 +17,14 @@ from poolhouse import PoolEvents
 from poolhouse.events import EVENTS
 from tests.faults.drivers import METHODS, Armed, Tasks, Threads, armed_connector, both
 
-#: Errors that anybody raises, that the system raises, and that are raised at a program to end it.
-ERRORS = [ValueError, MemoryError, RecursionError, KeyboardInterrupt, SystemExit, asyncio.CancelledError]
+#: Errors that anybody raises, that the system raises, and that are raised at a program to end it. The usual run has one
+#: of each way that they can go; `make test-slow` the others.
+ERRORS = [
+    ValueError,
+    KeyboardInterrupt,
+    asyncio.CancelledError,
+    *(pytest.param(each, marks=pytest.mark.slow) for each in (MemoryError, RecursionError, SystemExit)),
+]
 POINTS = [*METHODS, "connect, later", "ping, later", "close, later", *EVENTS]
 #: Hooks of these run inside a return, which never waits.
 AT_RETURN = ("on_reset", "on_checkin", "on_invalidate")

@@ -441,3 +441,61 @@ fn a_grant_over_a_nudge_hands_the_nudge_on() {
     b.poll(first, false).lent();
     at(&c, 110).poll(second, false).lent();
 }
+
+/// A permit that comes back while more places are taken than there are goes to nobody; the next one does.
+#[test]
+fn a_permit_beyond_the_capacity_is_given_to_nobody() {
+    let pool = pool(settings(2, 0));
+    let [a, b, ..] = four(&pool);
+    let permits = [a.permit(), a.permit()];
+    let sleeper = b.acquire().sleeps();
+    pool.resize(&a, 1, 0);
+    let [one, two] = permits;
+    pool.give_up(&a, one, 0);
+    assert_eq!((pool.stats().connecting, woken(&[&a])), (1, vec![]));
+    pool.give_up(&a, two, 0);
+    assert_eq!((pool.stats().connecting, woken(&[&a])), (1, vec![key(&sleeper)]));
+    b.poll(sleeper, false).lent();
+    pool.audit().unwrap();
+}
+
+/// As many are told to look as there are things, and the oldest first, wherever it stands in the table.
+#[test]
+fn no_more_are_told_than_there_is_for_them() {
+    let pool = pool(Settings { fair_after: 10, ..settings(2, 0) });
+    let [a, b, c, d] = four(&pool);
+    let loans = [a.acquire().lent(), a.acquire().lent()];
+    let (gone, first) = (at(&b, 100).acquire().sleeps(), at(&c, 101).acquire().sleeps());
+    let place = gone.ticket.node;
+    b.cancel(gone);
+    let second = at(&d, 102).acquire().sleeps();
+    assert_eq!(second.ticket.node, place);
+    at(&a, 105).release(loans[0]);
+    assert_eq!(woken(&[&a]), [key(&first)]);
+    pool.resume(&a);
+    assert_eq!(woken(&[&a]), [], "for the one thing there is one was told");
+    at(&a, 106).release(loans[1]);
+    assert_eq!(woken(&[&a]), [key(&second)]);
+    at(&c, 107).poll(first, false).lent();
+    at(&d, 107).poll(second, false).lent();
+}
+
+/// Who can use nothing of what lies idle is not told, also where its group differs by 64 only.
+#[test]
+fn nobody_is_told_for_a_group_that_only_looks_alike() {
+    for (alike, group) in [(0, 64), (1, 65)] {
+        let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
+        while pool.open_group() != Some(65) {}
+        let [own, other, waiter] = [group, group, alike].map(|group| Engine::new(&pool, group));
+        let loan = own.acquire().lent();
+        let sleeper = at(&waiter, 100).enlist().sleeps();
+        at(&own, 105).release(loan);
+        assert_eq!((pool.stats().idle, woken(&[&own])), (1, vec![]), "{group} for {alike}");
+        let loan = own.acquire().lent();
+        let second = at(&other, 104).enlist().sleeps();
+        at(&own, 106).release(loan);
+        assert_eq!(woken(&[&own]), [key(&second)], "{group} for {group}");
+        waiter.cancel(sleeper);
+        at(&other, 107).poll(second, false).lent();
+    }
+}

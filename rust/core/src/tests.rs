@@ -53,6 +53,10 @@ fn a_node_word_keeps_its_parts() {
         let word = NodeWord::verdict(verdict, MAX_CAPACITY);
         assert!(word.kind() == verdict && !word.waits() && word.ticket() == u64::from(MAX_CAPACITY));
     }
+    for word in [NodeWord::owned(ticket), NodeWord::permitted(ticket)] {
+        assert!(word.kind() == Verdict::Owned && word.ticket() == ticket && !word.nudged());
+    }
+    assert!(NodeWord::permitted(3).creating() && !NodeWord::owned(3).creating());
     assert!(NodeWord::permitted(3).awaits_connect(3) && !NodeWord::permitted(3).awaits_connect(4));
     assert!(!NodeWord::owned(3).awaits_connect(3) && NodeWord::wait(3, 1, true, false).awaits_connect(3));
 }

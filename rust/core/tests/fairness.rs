@@ -483,7 +483,7 @@ fn no_more_are_told_than_there_is_for_them() {
 /// Who can use nothing of what lies idle is not told, also where its group differs by 64 only.
 #[test]
 fn nobody_is_told_for_a_group_that_only_looks_alike() {
-    for (alike, group) in [(0, 64), (1, 65)] {
+    for (alike, group) in [(0, 64), (1, 65), (64, 0), (65, 1)] {
         let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
         while pool.open_group() != Some(65) {}
         let [own, other, waiter] = [group, group, alike].map(|group| Engine::new(&pool, group));

@@ -211,6 +211,7 @@ fn hints_are_of_the_lane() {
         (settings(3, 0), 1, 0),
         (settings(3, 0), 16, 1),
         (Settings { strict: true, ..settings(3, 0) }, 1, 1),
+        (Settings { strict: true, generation: 1 << 40, ..settings(3, 0) }, 1, 1),
         (Settings { lifo: false, ..settings(3, 0) }, 0, 2),
     ] {
         let pool = pool(settings);
@@ -498,4 +499,39 @@ fn nobody_is_told_for_a_group_that_only_looks_alike() {
         waiter.cancel(sleeper);
         at(&other, 107).poll(second, false).lent();
     }
+}
+
+/// A waiter whose group ends and who was told to look: the next one is told of what it was told of (rule N).
+#[test]
+fn the_end_of_a_group_hands_the_nudge_on() {
+    let pool = pool(settings(1, 0));
+    let group = pool.open_group().unwrap();
+    let [a, b, ..] = four(&pool);
+    let ending = Engine::new(&pool, group);
+    let loan = a.acquire().lent();
+    let (first, second) = (ending.acquire().sleeps(), b.acquire().sleeps());
+    pool.resize(&a, 2, 0);
+    assert_eq!(woken(&[&a]), [key(&first)], "one more place");
+    pool.end_group(&a, group);
+    assert_eq!(woken(&[&a]), [key(&first), key(&second)]);
+    assert!(matches!(ending.poll(first, false), End::Nothing));
+    b.release(b.poll(second, false).lent());
+    a.release(loan);
+    pool.audit().unwrap();
+}
+
+/// A waiter that was told to look gets what was connected for it: the next one is told of what idles (rule N).
+#[test]
+fn a_connect_over_a_nudge_hands_the_nudge_on() {
+    let pool = pool(Settings { fair_after: 10, ..settings(2, 0) });
+    let [a, b, c, _] = four(&pool);
+    let (loan, permit) = (a.acquire().lent(), b.permit());
+    let first = at(&b, 100).enlist().sleeps();
+    let second = at(&c, 101).acquire().sleeps();
+    at(&a, 105).release(loan);
+    assert_eq!(woken(&[&a]), [key(&first)], "told to look");
+    at(&b, 106).connect_for(permit, Some(first.ticket));
+    assert_eq!(woken(&[&b]), [key(&first), key(&second)]);
+    at(&b, 107).poll(first, false).lent();
+    at(&c, 107).poll(second, false).lent();
 }

@@ -535,3 +535,23 @@ fn a_connect_over_a_nudge_hands_the_nudge_on() {
     at(&b, 107).poll(first, false).lent();
     at(&c, 107).poll(second, false).lent();
 }
+
+/// A borrower whose own connect ends after the pool was closed, or its group, is lent nothing (I7).
+#[test]
+fn a_connect_that_ends_too_late_is_no_loan() {
+    type End = fn(&Core, &Engine, u32);
+    let ends: [End; 2] =
+        [|pool, engine, _| assert!(pool.close(engine)), |pool, engine, group| pool.end_group(engine, group)];
+    for end in ends {
+        let pool = pool(settings(1, 0));
+        let group = pool.open_group().unwrap();
+        let late = Engine::new(&pool, group);
+        let permit = late.permit();
+        let epoch = pool.connect_epoch();
+        end(&pool, &late, group);
+        assert_eq!(pool.created_mine(&late, permit, epoch, 1, 0), None);
+        late.close_all();
+        assert_eq!((pool.stats().connects, pool.stats().closes, pool.stats().lent), (1, 1, 0));
+        pool.audit().unwrap();
+    }
+}

@@ -52,6 +52,8 @@ class Cell:
     errors: Counter[str] = field(default_factory=Counter)
     nameless: list[str] = field(default_factory=list)
     slowest: float = 0.0
+    #: Connections that were opened since the fault began.
+    replaced: int = 0
     at_rest: bool = False
 
     def faults(self) -> list[str]:
@@ -70,8 +72,8 @@ class Cell:
 
     @property
     def felt(self) -> bool:
-        """Whether borrowers noticed: by errors, or by long waits."""
-        return bool(self.errors or self.nameless) or self.slowest > self.fault.slows
+        """Whether it was noticed: by errors, by long waits, or by connections that ended."""
+        return bool(self.errors or self.nameless or self.replaced) or self.slowest > self.fault.slows
 
 
 def run_cell(rig: Rig, fault: Fault, mode: str, *, hold: float) -> Cell:
@@ -85,9 +87,11 @@ def run_cell(rig: Rig, fault: Fault, mode: str, *, hold: float) -> Cell:
         send_receive_timeout=PATIENCE,
     )
     struck = back = time.monotonic()
+    opened = 0
     try:
         load.start()
         eventually(lambda: len(load.served_since(0)) == BORROWERS, timeout=ALL_SERVED)
+        opened = load.engine.pool.stats().connects
         try:
             struck = _strike(rig, fault, hold)
         finally:
@@ -101,6 +105,7 @@ def run_cell(rig: Rig, fault: Fault, mode: str, *, hold: float) -> Cell:
     cell = _count(load, Cell(fault, f"{mode}, {rig.protocol}", hold), struck, back)
     cell.stuck += load.stuck()
     cell.at_rest = settled(load)
+    cell.replaced = load.engine.pool.stats().connects - opened
     cell.lost = CONNECTIONS - load.lendable()
     cell.wrong = sum(attempt.right is False for attempt in load.attempts)
     load.close()

@@ -411,7 +411,7 @@ def report(mutants: Sequence[Mutant]) -> int:
     for mutant in living:
         what = re.sub(r"^\S+/(\w+\.rs):\d+:\d+: ", r"\1: ", mutant.name)
         print("lives" if f"`{what}`" in explained else "lives, not explained:", what)
-    caught = viable - len(living) - by["not run"]
+    caught = viable - len(living) - by["not"]
     print(f"{viable} mutants ({by['unviable']} more do not compile): {dict(by)}")
     print(f"score: {caught}/{viable} = {100 * caught / max(viable, 1):.1f} %")
     return int(caught < 0.95 * viable)

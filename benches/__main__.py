@@ -66,7 +66,7 @@ def run_works(names: Sequence[str], effort: Effort, progress: Progress) -> dict[
 
 def command_run(names: list[str], *, short: bool) -> int:
     """Measure, print the claims, and write the report when everything was measured."""
-    surroundings = machine.describe()
+    surroundings = machine.describe() | {"form": "short (few rounds)" if short else "full"}
     works = run_works(names or [*LOCAL, *REAL], Effort(short), Progress())
     verdicts = judge(works)
     for verdict in verdicts:

@@ -9,6 +9,7 @@ import ast
 import asyncio
 import atexit
 import contextlib
+import gc
 import inspect
 import io
 import json
@@ -83,7 +84,7 @@ def names(url: str) -> Iterator[dict[str, Any]]:
     pools = poolhouse.MultiDatabasePool()
     pools.add_database("users", url)
     public = {name: getattr(poolhouse, name) for name in poolhouse.__all__}
-    yield {
+    names = {
         **public,
         "poolhouse": poolhouse,
         "asyncio": asyncio,
@@ -102,12 +103,24 @@ def names(url: str) -> Iterator[dict[str, Any]]:
         "replicas": [url],
         "split": None if url == "chdb://" else poolhouse.ReadWritePool(url, [url], pool_size=2),
     }
+    ours = [names[name] for name in ("pool", "split") if names[name] is not None]
+    manager = names["manager"]
+    yield names
     PoolManager.restore_signal_handlers()
     for number, handler in before.items():
         signal.signal(number, handler)
     logging.getLogger("poolhouse.pool").setLevel(logging.NOTSET)
     engine.command("DROP TABLE users")
+    # All that was made for the rows, and whatever a row has made: the embedded engine lives as long as its last client.
+    for each in ours:
+        each.dispose()
+    pools.dispose_all()
+    manager.cleanup_pool()
     engine.dispose()
+    # But for what a row's own atexit hook looks up.
+    for name in set(names) - {"engine"}:
+        del names[name]
+    gc.collect()
 
 
 def run(code: str, names: dict[str, Any]) -> Any:

@@ -54,6 +54,7 @@ class Link:
         self.up = self.down = self.requests = 0
         self.sent = bytearray()
         self.live = True  # until the client has gone, or was cut off
+        self.lost = False  # what the client sends goes nowhere, for good
         self._collected = b""  # a request that may be answered in the server's place
         self._down_mark = 0  # bytes sent down when the present faults were set
         self._seen_faults: Faults | None = None
@@ -215,6 +216,7 @@ class Link:
 
     def _vanish(self) -> bool:
         """Take what the client sends and pass it nowhere, until the client goes; the link then ends."""
+        self.lost = True
         while not self._ended.is_set():
             if select.select([self.client], [], [], POLL)[0] and not self.client.recv(CHUNK):
                 break

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
-#: Seconds for which the names of tasks are good enough for a message.
-NAMES_KEPT = 0.1
+#: Seconds for which the tasks that were found are good enough for a message.
+TASKS_KEPT = 0.1
 
 __all__ = ["AsyncConnectionPool", "LoopSide"]
 
@@ -111,8 +111,9 @@ class AsyncConnectionPool(PoolFace[C]):
         **given: Unpack[PoolOptions],
     ) -> None:
         self._sides: dict[int, LoopSide] = {}
+        self._tasks: weakref.WeakValueDictionary[int, asyncio.Task[Any]] = weakref.WeakValueDictionary()
         self._names: dict[int, str] = {}
-        self._named_at = -math.inf
+        self._looked_at = -math.inf
         self._configure(as_async_connector(connector), shares, dict(given))
         self._take_events()
 
@@ -157,22 +158,21 @@ class AsyncConnectionPool(PoolFace[C]):
         return self._sides[id(asyncio.get_running_loop())]
 
     def _task_names(self) -> dict[int, str]:
-        # Kept for a moment: when thousands of tasks time out together, each one's message names the same holders.
-        now = monotonic()
-        if now - self._named_at > NAMES_KEPT:
-            names = {}
-            for side in list(self._sides.values()):
-                for task in asyncio.all_tasks(side.loop):
-                    names[id(task)] = f"task {task.get_name()!r}"
-            self._names, self._named_at = names, now
+        self._look_for_tasks()
         return self._names
 
     def _task_at(self, address: int) -> asyncio.Task[Any] | None:
-        for side in self._all_sides():
-            for task in asyncio.all_tasks(side.loop):
-                if id(task) == address:
-                    return task
-        return None
+        self._look_for_tasks()
+        return self._tasks.get(address)
+
+    def _look_for_tasks(self) -> None:
+        # Kept for a moment: when thousands of tasks time out together, each one's message names the same holders.
+        now = monotonic()
+        if now - self._looked_at > TASKS_KEPT:
+            tasks = [task for side in self._all_sides() for task in asyncio.all_tasks(side.loop)]
+            self._tasks = weakref.WeakValueDictionary((id(task), task) for task in tasks)
+            self._names = {id(task): f"task {task.get_name()!r}" for task in tasks}
+            self._looked_at = now
 
     # -- the slow path of the native methods
 

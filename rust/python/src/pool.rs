@@ -647,6 +647,7 @@ impl Pool {
         let group = shared.core.open_group();
         let group = group.ok_or_else(|| Kind::Pool.error(py, "too many event loops use this pool at the same time"))?;
         shared.alarms.note(group, 0);
+        shared.loops.fetch_add(1, Ordering::Relaxed);
         Ok(group)
     }
 

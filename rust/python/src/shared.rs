@@ -250,6 +250,8 @@ pub(crate) struct Shared {
     /// All the time that served waiters waited, and the longest wait (ns).
     pub(crate) waited: AtomicU64,
     pub(crate) longest_wait: AtomicU64,
+    /// Event loops that ever came: with more than one, some may have ended.
+    pub(crate) loops: AtomicU32,
     /// When the event loops will look for tasks that have waited long enough.
     pub(crate) alarms: Alarms,
 }
@@ -261,6 +263,7 @@ impl Shared {
             timeouts: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             longest_wait: AtomicU64::new(0),
+            loops: AtomicU32::new(0),
             alarms: Alarms::default(),
         }
     }

@@ -30,6 +30,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::PyTraverseError;
+use std::sync::atomic::Ordering;
 
 enum Phase {
     /// Not begun. The native path may have found a connection that must be looked at.
@@ -123,6 +124,10 @@ impl Waiting {
             }
             Acquired::Wait(ticket, due) => {
                 let waiter = Waiter::new(shared.arc(), ticket, due, began);
+                if shared.loops.load(Ordering::Relaxed) > 1 {
+                    // What a loop had that has ended comes back only when somebody looks.
+                    calls::method(self.pool.bind(py), intern!(py, "reclaim_from_loops"), ())?;
+                }
                 self.sleep(py, &running, waiter, None)
             }
             Acquired::Nothing => self.hand(py, began, None, None),

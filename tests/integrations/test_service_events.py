@@ -257,21 +257,21 @@ def test_without_hooks_nothing_is_on_the_way() -> None:
     connector = FakeConnector(FakeServer())
     for pool in (ConnectionPool(connector), ConnectionPool(connector, events=PoolEvents())):
         entered = []
-        pool._acquire = lambda *_, entered=entered: entered.append(1)  # type: ignore[method-assign]  # what a borrow must not reach
+        pool._go_on = lambda *_, entered=entered: entered.append(1)  # type: ignore[method-assign]  # what a borrow must not reach
         assert pool.connector is connector
         hook = pool.events.on_checkout(lambda connection: None)
         assert isinstance(pool.connector, WatchedConnector)
         pool.events.remove("on_checkout", hook)
         assert pool.connector is connector
-        del pool._acquire
+        del pool._go_on
         with pool.connection():
             """Open one."""
-        pool._acquire = lambda *_, entered=entered: entered.append(1)  # type: ignore[method-assign]
+        pool._go_on = lambda *_, entered=entered: entered.append(1)  # type: ignore[method-assign]
         for _ in range(3):
             with pool.connection():
                 """The native path alone."""
         assert entered == []
-        del pool._acquire
+        del pool._go_on
         pool.close_all()
 
 

@@ -32,7 +32,7 @@ from poolhouse.pool.sides import Side, logger
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from poolhouse._core import Closing, Grant, Lease, Permit, Waiter
+    from poolhouse._core import Closing, Grant, Lease, Permit, Sleeper, Waiter
     from poolhouse.connectors.base import ConnectorBase
     from poolhouse.pool.drain import DrainReport
     from poolhouse.pool.sides import Outlook, Side
@@ -210,18 +210,17 @@ class AsyncConnectionPool(PoolFace[C]):
     async def _give_up(self, waited: float) -> NoReturn:
         """How a plain wait ends whose time is up; called by the native path."""
         error = self.exhausted(waited)
-        if self.events is not None:
+        if self.hooked("on_timeout"):
             await self.timed_out_async(error)
         raise error
 
     async def _perform(self, step: steps.Step) -> Any:
         match step:
             case steps.Look(waiter, until, due):
-                loop = asyncio.get_running_loop()
-                woken = loop.create_future()
-                answer = waiter.poll(woken, due)
+                sleeper = self._sleeper()
+                answer = waiter.poll(sleeper, due)
                 if answer is None:
-                    await self._sleep(loop, woken, until)
+                    await self._sleep(sleeper, until)
                 return answer
             case steps.Begin(creating):
                 assert isinstance(creating, TaskCreating)
@@ -237,18 +236,16 @@ class AsyncConnectionPool(PoolFace[C]):
                 await self.timed_out_async(error)
         return None
 
-    async def _sleep(
-        self, loop: asyncio.AbstractEventLoop, woken: asyncio.Future[None], until: float
-    ) -> None:
-        if until == float("inf"):
-            await woken
+    async def _sleep(self, sleeper: Sleeper, until: float) -> None:
+        if until == math.inf:
+            await sleeper
             return
         left = until - monotonic()
         if left <= 0:
             return
-        alarm = loop.call_later(left, _wake, woken)
+        alarm = sleeper.get_loop().call_later(left, sleeper.wake)
         try:
-            await woken
+            await sleeper
         finally:
             alarm.cancel()
 
@@ -376,11 +373,6 @@ class AsyncConnectionPool(PoolFace[C]):
 AsyncConnectionPool.__init__.__signature__ = pool_signature(  # type: ignore[attr-defined]  # as in ConnectionPool
     shares=None
 )
-
-
-def _wake(woken: asyncio.Future[None]) -> None:
-    if not woken.done():
-        woken.set_result(None)
 
 
 class _Later(Coroutine[Any, Any, None]):

@@ -469,9 +469,6 @@ class PoolFace(_core.Pool, Generic[C]):
             file, line = place
             warnings.warn_explicit(f"{message} (taken at {file}:{line})", ResourceWarning, file, line)
 
-    def _seconds(self, timeout: float | None) -> float:
-        return self.config.pool_timeout if timeout is None else timeout
-
     def _renew_in_child(self) -> None:
         if self._shares is not None:
             self._renew_shared(self._shares)

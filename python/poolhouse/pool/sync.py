@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import copy_context
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack, cast
 
 from poolhouse._core import connection_of
 from poolhouse.config import PoolOptions, pool_signature
@@ -21,7 +21,7 @@ from poolhouse.pool.sides import ThreadSide, logger
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from poolhouse._core import Grant, Lease, Permit
+    from poolhouse._core import Grant, Lease, Permit, Waiter
     from poolhouse.pool.drain import DrainReport
 
 C = TypeVar("C")
@@ -107,11 +107,13 @@ class ConnectionPool(PoolFace[C]):
 
     # -- the slow path of the native methods
 
-    def _acquire(self, timeout: float | None, first: Grant | None) -> Grant:
-        """What :meth:`get` does when there is anything to decide."""
-        script = steps.acquire(self, self._seconds(timeout), first)
-        # The script has its own reference now; a second one here would keep the grant past its use.
-        del first
+    def _go_on(
+        self, timeout: float, began: float, token: Grant | Permit | None, waiter: Waiter | None
+    ) -> Grant:
+        """How a borrow goes on that is no plain wait; called by the native path with what it has taken."""
+        script = steps.acquire(self, timeout, token, began=began, waiter=waiter)
+        # The script has its own references now; more of them here would keep the tokens past their use.
+        del token, waiter
         try:
             step = next(script)
             while True:
@@ -127,6 +129,13 @@ class ConnectionPool(PoolFace[C]):
             return grant
         finally:
             script.close()
+
+    def _give_up(self, waited: float) -> NoReturn:
+        """How a plain wait ends whose time is up; called by the native path."""
+        error = self.exhausted(waited)
+        if self.hooked("on_timeout"):
+            self.timed_out(error)
+        raise error
 
     def _perform(self, step: steps.Step) -> Any:
         match step:

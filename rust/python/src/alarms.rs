@@ -57,7 +57,7 @@ pub(crate) fn ring(py: Python<'_>, shared: &Shared, group: Group) -> Option<u64>
     for data in shared.core.all_waiter_data() {
         match data.sleeps_until(group) {
             // Its loop runs: it is the one that rings.
-            Some(until) if until <= now => data.wake(py, |_| ()),
+            Some(until) if until <= now => data.wake(py, None, |_, _| ()),
             Some(until) => next = Some(next.map_or(until, |next| next.min(until))),
             None => {}
         }

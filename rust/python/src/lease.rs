@@ -12,6 +12,7 @@
 //! The lease is its own awaitable: `await lease` gives the lease, and `async with` needs no second object.
 
 use crate::awaitable::{done, thrown};
+use crate::blocking;
 use crate::caller::{self, Place};
 use crate::calls;
 use crate::errors::Kind;
@@ -237,7 +238,7 @@ impl Lease {
         let pool = this.pool.get();
         let found = match pool.borrow_now(py, &this.pool) {
             Ok(Now::Lent(loan, connection)) => Ok((loan, connection)),
-            Ok(Now::Slow(first)) => pool.borrow_slowly(py, &this.pool, this.timeout, first),
+            Ok(Now::Slow(first)) => blocking::borrow(this.pool.bind(py), this.timeout, first),
             Err(error) => Err(error),
         };
         match found {

@@ -4,9 +4,12 @@
 //! |---|---|
 //! | `pool` | the face of a pool: borrow, give back, and what the slow path calls |
 //! | `lease` | what a borrower holds |
-//! | `waiting`, `alarms` | how a task waits; one timer for all tasks of a loop |
+//! | `blocking` | how a thread waits |
+//! | `waiting`, `sleeper` | how a task waits, and what it sleeps on |
+//! | `bell`, `alarms` | one call, and one timer, for all tasks of a loop |
 //! | `tokens` | what the slow path in Python holds while it decides |
 //! | `shared` | the core's state with the connections in it, and what the core asks of us |
+//! | `recycled` | new objects of classes with a freelist |
 //! | `calls` | calls into Python that survive the end of the interpreter |
 //! | `caller`, `running` | who borrows, and from which line |
 //! | `report`, `verbose` | numbers, holders, DEBUG lines |
@@ -22,15 +25,19 @@
 
 mod alarms;
 mod awaitable;
+mod bell;
+mod blocking;
 mod caller;
 mod calls;
 mod clock;
 mod errors;
 mod lease;
 mod pool;
+mod recycled;
 mod report;
 mod running;
 mod shared;
+mod sleeper;
 mod tokens;
 mod verbose;
 mod waiting;
@@ -54,6 +61,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<tokens::Waiter>()?;
     module.add_class::<tokens::Closing>()?;
     module.add_class::<waiting::Waiting>()?;
+    module.add_class::<sleeper::Sleeper>()?;
     module.add_class::<awaitable::Done>()?;
     module.add("MAX_CAPACITY", poolhouse_core::MAX_CAPACITY)?;
     module.add_function(wrap_pyfunction!(pool::forked, module)?)?;

@@ -6,13 +6,16 @@
 
 use crate::alarms;
 use crate::awaitable::done;
+use crate::blocking;
 use crate::caller::{self, Place};
 use crate::calls;
 use crate::clock;
 use crate::errors::Kind;
 use crate::lease::Lease;
+use crate::recycled;
 use crate::running::{current_task, running_loop};
 use crate::shared::{guarded, lane, no_connection, thread_ident, Shared, FORKS};
+use crate::sleeper::Sleeper;
 use crate::tokens::{acquired, wish, Grant, Permit};
 use crate::waiting::Waiting;
 use poolhouse_core::{Acquired, Group, Loan, Settings, Vet};
@@ -27,7 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// The sync side's owner group.
-const SYNC: Group = 0;
+pub(crate) const SYNC: Group = 0;
 /// A loan shorter than this (ns) costs less than waking a thread.
 const BRIEF: u64 = 50_000;
 /// Event loops whose group is found without asking Python.
@@ -196,20 +199,6 @@ impl Pool {
         }
     }
 
-    /// The whole way, for threads: Python connects, checks and waits.
-    #[cold]
-    pub(crate) fn borrow_slowly(
-        &self,
-        py: Python<'_>,
-        slf: &Py<Pool>,
-        timeout: f64,
-        first: Option<Grant>,
-    ) -> PyResult<(Loan, Py<PyAny>)> {
-        let grant = calls::method(slf.bind(py), intern!(py, "_acquire"), (optional(timeout), first))?;
-        let grant = grant.cast_into::<Grant>()?;
-        self.redeem(py, grant.get())
-    }
-
     /// The loan and the connection of a grant.
     pub(crate) fn redeem(&self, py: Python<'_>, grant: &Grant) -> PyResult<(Loan, Py<PyAny>)> {
         let connection = grant.connection(py)?;
@@ -283,7 +272,7 @@ impl Pool {
     ) -> PyResult<Bound<'py, Lease>> {
         let py = slf.py();
         // The lease first: from here on it undoes whatever fails.
-        let lease = Bound::new(py, Lease::active(slf.clone().unbind(), loan, connection, place))?;
+        let lease = recycled::new(py, Lease::active(slf.clone().unbind(), loan, connection, place))?;
         slf.get().note_place(py, loan, lease.get().place())?;
         Ok(lease)
     }
@@ -509,7 +498,7 @@ impl Pool {
             let arguments = (optional(seconds), settings, database, session_id);
             return calls::method(slf, intern!(py, "_configured"), arguments);
         }
-        Ok(Bound::new(py, Lease::new(slf.clone().unbind(), seconds))?.into_any())
+        Ok(recycled::new(py, Lease::new(slf.clone().unbind(), seconds))?.into_any())
     }
 
     /// A connection that can be had without any wait and any I/O, or None.
@@ -574,6 +563,13 @@ impl Pool {
         let (group, _) = this.borrower(py, slf.as_unbound())?;
         let shared = this.shared()?;
         acquired(py, shared, shared.core.acquire(&shared.host(py), wish(group, wait, create)))
+    }
+
+    /// What a task of the running loop sleeps on.
+    fn _sleeper<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Sleeper>> {
+        let running = running_loop(slf.py())?;
+        let group = slf.get().group_of(slf.py(), slf.as_unbound(), &running)?;
+        Sleeper::new(&running, slf.get().shared()?, group)
     }
 
     fn _close(&self, py: Python<'_>) -> PyResult<bool> {
@@ -647,6 +643,7 @@ impl Pool {
         let group = shared.core.open_group();
         let group = group.ok_or_else(|| Kind::Pool.error(py, "too many event loops use this pool at the same time"))?;
         shared.alarms.note(group, 0);
+        shared.bells.renew(group);
         shared.loops.fetch_add(1, Ordering::Relaxed);
         Ok(group)
     }
@@ -711,7 +708,7 @@ impl Pool {
             let waiting = Waiting::new(slf.clone().unbind(), None, caller::here(py), seconds, first);
             return Ok(Bound::new(py, waiting)?.into_any());
         }
-        let (loan, connection) = this.borrow_slowly(py, slf.as_unbound(), seconds, first)?;
+        let (loan, connection) = blocking::borrow(slf, seconds, first)?;
         Ok(Self::lease(slf, loan, connection)?.into_any())
     }
 

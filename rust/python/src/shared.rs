@@ -4,10 +4,11 @@
 //! connection, and refers to no pool, so a pool whose last reference is dropped goes at once.
 
 use crate::alarms::Alarms;
+use crate::bell::Bells;
 use crate::caller::Place;
 use crate::calls;
 use crate::clock;
-use crate::running;
+use crate::sleeper::Sleeper;
 use crate::tokens::Closing;
 use poolhouse_core::{Group, Hand, Host, Pool, Ticket};
 use pyo3::exceptions::PyRuntimeError;
@@ -105,7 +106,7 @@ impl Drop for SlotData {
 /// it: the node may be another waiter's a moment later.
 #[derive(Default)]
 pub(crate) struct NodeData {
-    /// `[47:1]` an owned pointer, `[0]` whether it is the future of a task or something to call, `[63:48]` the group; 0 when
+    /// `[47:1]` an owned pointer, `[0]` whether it is what a task sleeps on or something to call, `[63:48]` the group; 0 when
     /// there is none, or when somebody has taken it.
     waker: AtomicU64,
     /// When a waiting task wants to be woken at the latest (ns); 0 for never. Written before the waker.
@@ -114,14 +115,14 @@ pub(crate) struct NodeData {
 
 /// Bits of a pointer to an object: user space ends below, and objects lie at even addresses.
 const ADDRESS: u64 = (1 << 48) - 2;
-const FUTURE: u64 = 1;
+const SLEEPER: u64 = 1;
 
 /// How to wake a waiter.
 pub(crate) enum Waker {
     /// Anything to call: a thread's lock.
     Call(Py<PyAny>),
-    /// What a task awaits.
-    Future(Py<PyAny>),
+    /// What a task sleeps on.
+    Sleeper(Py<Sleeper>),
 }
 
 /// A waker as a word of [`NodeData`]; an owned pointer is in it.
@@ -134,7 +135,7 @@ impl WakerWord {
     pub(crate) fn new(waker: Waker, group: Group) -> Self {
         let (waker, flag) = match waker {
             Waker::Call(call) => (call, 0),
-            Waker::Future(future) => (future, FUTURE),
+            Waker::Sleeper(sleeper) => (sleeper.into_any(), SLEEPER),
         };
         let pointer = waker.into_ptr() as u64;
         debug_assert!(pointer & !ADDRESS == 0);
@@ -204,21 +205,22 @@ impl NodeData {
     }
 
     /// Use the waker, if there is one. Whoever swaps it out uses it; the waiter looks after each time, and sets a new waker before it
-    /// looks for the last time. *dead* is told the group whose event loop is closed: nobody will ever look.
-    pub(crate) fn wake(&self, py: Python<'_>, dead: impl FnOnce(Group)) {
+    /// looks for the last time. *ticket*: whose it is thought to be. *dead* is told of a group whose event loop is closed, and of the
+    /// waiters there that nobody can wake.
+    pub(crate) fn wake(&self, py: Python<'_>, ticket: Option<Ticket>, dead: impl FnOnce(Group, Vec<Ticket>)) {
         let word = WakerWord(self.waker.swap(0, Ordering::SeqCst));
         let Some(waker) = owned(py, word.pointer()) else {
             return;
         };
-        guarded(py, |py| {
-            if word.0 & FUTURE == 0 {
-                calls::call(&waker, ()).map(drop)
-            } else {
-                if !running::wake(py, &waker)? {
-                    dead(word.group());
-                }
-                Ok(())
+        guarded(py, |_| {
+            if word.0 & SLEEPER == 0 {
+                return calls::call(&waker, ()).map(drop);
             }
+            let ticket = ticket.map(|ticket| Ticket { group: word.group(), ..ticket });
+            if let Err(lost) = Sleeper::wake(waker.cast::<Sleeper>()?, ticket)? {
+                dead(word.group(), lost);
+            }
+            Ok(())
         });
     }
 }
@@ -254,6 +256,8 @@ pub(crate) struct Shared {
     pub(crate) loops: AtomicU32,
     /// When the event loops will look for tasks that have waited long enough.
     pub(crate) alarms: Alarms,
+    /// How their tasks are woken.
+    pub(crate) bells: Bells,
 }
 
 impl Shared {
@@ -265,6 +269,7 @@ impl Shared {
             longest_wait: AtomicU64::new(0),
             loops: AtomicU32::new(0),
             alarms: Alarms::default(),
+            bells: Bells::default(),
         }
     }
 
@@ -372,10 +377,14 @@ pub(crate) struct Binding<'a, 'py> {
 impl Host for Binding<'_, '_> {
     fn wake(&self, node: u32, ticket: u64) {
         let core = &self.shared.core;
-        core.waiter_data(node).wake(self.py, |group| {
-            // Act for it, and for all of its group.
+        // Its group is in the waker's word.
+        let ticket = Ticket { node, number: ticket, group: 0 };
+        core.waiter_data(node).wake(self.py, Some(ticket), |group, lost| {
+            // Act for them, and for all of their group.
             core.end_group(self, group);
-            core.cancel(self, Ticket { node, number: ticket, group }, clock::fine());
+            for ticket in lost {
+                core.cancel(self, ticket, clock::fine());
+            }
         });
     }
 

@@ -12,6 +12,7 @@
 use crate::clock;
 use crate::errors::Kind;
 use crate::shared::{lane, no_connection, thread_ident, Open, Shared, Waker, WakerWord, FORKS};
+use crate::sleeper::Sleeper;
 use poolhouse_core::{Acquired, Group, Hand, Loan, Polled, Ticket, Vet, Wish};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -438,11 +439,14 @@ impl Waiter {
     /// Set how to be woken, then look: a `Grant`, a `Permit`, False (the connect made for us failed), or None (sleep).
     ///
     /// In this order: a wake-up that comes before the look is seen by the look, one that comes after it uses the waker.
-    /// *waker*: a function for a thread, a future for a task.
+    /// *waker*: a function for a thread, a `Sleeper` for a task.
     #[pyo3(signature = (waker, due=false))]
     fn poll(&self, py: Python<'_>, waker: Bound<'_, PyAny>, due: bool) -> PyResult<Py<PyAny>> {
         self.check(py)?;
-        let waker = if waker.is_callable() { Waker::Call(waker.unbind()) } else { Waker::Future(waker.unbind()) };
+        let waker = match waker.cast_into::<Sleeper>() {
+            Ok(sleeper) => Waker::Sleeper(sleeper.unbind()),
+            Err(other) => Waker::Call(other.into_inner().unbind()),
+        };
         self.set_waker(py, waker, 0);
         let polled = self.look(py, clock::fine(), due)?;
         self.answer(py, polled)

@@ -1,6 +1,6 @@
 //! What a task awaits that has to wait for its connection.
 //!
-//! The plain wait is all native: queue, sleep on a future, be woken with a connection in hand. Anything else (a connect, a
+//! The plain wait is all native: queue, sleep, be woken with a connection in hand. Anything else (a connect, a
 //! check, hooks, a failed connect) is decided in Python: the wait is *handed* to a coroutine of the pool (`_go_on`), which this object
 //! then runs as if it were that coroutine.
 //!
@@ -19,8 +19,10 @@ use crate::calls;
 use crate::clock;
 use crate::lease::Lease;
 use crate::pool::Pool;
-use crate::running::{new_future, running_loop};
+use crate::recycled;
+use crate::running::running_loop;
 use crate::shared::Waker;
+use crate::sleeper::Sleeper;
 use crate::tokens::{wish_at, Grant, Permit, Waiter};
 use poolhouse_core::{Acquired, Loan, Polled, Vet};
 use pyo3::exceptions::PyRuntimeError;
@@ -28,7 +30,6 @@ use pyo3::ffi;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBool;
 use pyo3::PyTraverseError;
 use std::sync::atomic::Ordering;
 
@@ -61,8 +62,8 @@ unsafe impl Sync for Waiting {}
 
 /// What a step came to.
 enum Step {
-    /// Sleep on this future.
-    Sleep(Py<PyAny>),
+    /// Sleep on this.
+    Sleep(Py<Sleeper>),
     /// What the coroutine yielded: its own future.
     Yield(Py<PyAny>),
     Done(Py<PyAny>),
@@ -87,7 +88,7 @@ impl Waiting {
             Phase::Handed(coroutine) => {
                 let none = py.None();
                 let value = value.unwrap_or(none.bind(py));
-                let yielded = coroutine.bind(py).call_method1(intern!(py, "send"), (value,));
+                let yielded = calls::method(coroutine.bind(py), intern!(py, "send"), (value,));
                 self.follow(coroutine, yielded)
             }
             Phase::Over => Err(PyRuntimeError::new_err("cannot reuse what was awaited already")),
@@ -136,7 +137,7 @@ impl Waiting {
         }
     }
 
-    /// After a wake-up: most often with a verdict, which needs no new future to look at.
+    /// After a wake-up: most often with a verdict, which needs nothing new to sleep on.
     fn awake(&mut self, py: Python<'_>, waiter: Waiter) -> PyResult<Step> {
         let now = clock::fine();
         let due = waiter.due_at().is_some_and(|due| due <= now);
@@ -163,11 +164,11 @@ impl Waiting {
         waiter: Waiter,
         awake: Option<u64>,
     ) -> PyResult<Step> {
-        let future = new_future(running)?;
+        let sleeper = Sleeper::new(running, waiter.shared(), waiter.group())?;
         // A held-back create is asked for once; a look after that time has said so.
         let due = waiter.due_at().filter(|&due| awake.is_none_or(|now| due > now));
         let until = due.unwrap_or(u64::MAX).min(clock::nanoseconds(self.until));
-        waiter.set_waker(py, Waker::Future(future.clone().unbind()), until);
+        waiter.set_waker(py, Waker::Sleeper(sleeper.clone().unbind()), until);
         if !waiter.is_calm() {
             match waiter.look(py, clock::fine(), false)? {
                 Polled::Asleep => {}
@@ -178,7 +179,7 @@ impl Waiting {
             calls::method(self.pool.bind(py), intern!(py, "_set_alarm"), (clock::seconds(until),))?;
         }
         self.phase = Phase::Asleep(waiter);
-        Ok(Step::Sleep(future.unbind()))
+        Ok(Step::Sleep(sleeper.unbind()))
     }
 
     fn obey(&mut self, py: Python<'_>, waiter: Waiter, polled: Polled) -> PyResult<Step> {
@@ -230,7 +231,7 @@ impl Waiting {
             Some(lease) => lease,
             None => {
                 let place = std::mem::replace(&mut self.place, Place::NOWHERE);
-                Py::new(py, Lease::at(self.pool.clone_ref(py), place))?
+                recycled::new(py, Lease::at(self.pool.clone_ref(py), place))?.unbind()
             }
         };
         let began = clock::seconds(began);
@@ -241,7 +242,7 @@ impl Waiting {
 
     /// Run a coroutine in our place.
     fn go_on(&mut self, py: Python<'_>, coroutine: Bound<'_, PyAny>) -> PyResult<Step> {
-        let yielded = coroutine.call_method1(intern!(py, "send"), (py.None(),));
+        let yielded = calls::method(&coroutine, intern!(py, "send"), (py.None(),));
         self.follow(coroutine.unbind(), yielded)
     }
 
@@ -254,13 +255,13 @@ impl Waiting {
         }
     }
 
-    /// What the interpreter is told: the future to sleep on, or the end, as a StopIteration that is set already. A `PyErr` made in
+    /// What the interpreter is told: what to sleep on, or the end, as a StopIteration that is set already. A `PyErr` made in
     /// Rust and converted would cost more.
-    fn tell(py: Python<'_>, step: Step) -> PyResult<Option<Py<PyAny>>> {
+    fn tell(step: Step) -> PyResult<Option<Py<PyAny>>> {
         match step {
-            Step::Sleep(future) => {
-                future.setattr(py, intern!(py, "_asyncio_future_blocking"), PyBool::new(py, true))?;
-                Ok(Some(future))
+            Step::Sleep(sleeper) => {
+                sleeper.get().block();
+                Ok(Some(sleeper.into_any()))
             }
             Step::Yield(yielded) => Ok(Some(yielded)),
             Step::Done(lease) => {
@@ -284,13 +285,13 @@ impl Waiting {
 
     fn __next__(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let step = self.step(py, None)?;
-        Self::tell(py, step)
+        Self::tell(step)
     }
 
     fn send(&mut self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         match self.step(py, Some(value))? {
             Step::Done(lease) => Err(pyo3::exceptions::PyStopIteration::new_err((lease,))),
-            step => Ok(Self::tell(py, step)?.unwrap_or_else(|| py.None())),
+            step => Ok(Self::tell(step)?.unwrap_or_else(|| py.None())),
         }
     }
 
@@ -305,9 +306,9 @@ impl Waiting {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Handed(coroutine) => {
                 let error = thrown(kind, value, traceback).into_value(py);
-                let yielded = coroutine.bind(py).call_method1(intern!(py, "throw"), (error,));
+                let yielded = calls::method(coroutine.bind(py), intern!(py, "throw"), (error,));
                 let step = self.follow(coroutine, yielded)?;
-                Ok(Self::tell(py, step)?.unwrap_or_else(|| py.None()))
+                Ok(Self::tell(step)?.unwrap_or_else(|| py.None()))
             }
             Phase::Asleep(waiter) => {
                 waiter.cancel(py);

@@ -97,7 +97,9 @@ def _case(name: str, size: int, workers: int, hold: float, seconds: float) -> Ca
 
 
 def _work(work: Work, effort: Effort, progress: Progress, *, size: int, workers: int, hold: float) -> Work:
-    cases = {name: _case(name, size, workers, hold, effort.seconds) for name in PEERS}
+    # Without a hold a thread runs until its turn of the GIL is over: only many turns of each tell how even they are.
+    seconds = effort.seconds if hold else 2 * max(effort.seconds, 1.0)
+    cases = {name: _case(name, size, workers, hold, seconds) for name in PEERS}
     if hold:
         cases[IDEAL] = lambda: crowd(object, lambda _: None, workers=size, hold=hold, seconds=effort.seconds)
     outcomes = interleave(effort.keep(cases), effort.few_rounds + 1, progress)

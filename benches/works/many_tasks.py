@@ -58,6 +58,11 @@ async def _crowd(make: Callable[[], Any], workers: int, seconds: float) -> Outco
     return Outcome(sum(done) / took, done, max(waits), waits)
 
 
+def _long_enough(effort: Effort) -> float:
+    """Seconds in which each of the crowd is served some thirty times: with fewer, one turn more or less is not even."""
+    return 1.5 * max(effort.seconds, 1.5)
+
+
 def tasks_held(effort: Effort, progress: Progress) -> Work:
     work = Work(
         "tasks",
@@ -67,7 +72,7 @@ def tasks_held(effort: Effort, progress: Progress) -> Work:
         "sleep, in the same round.",
         more_is_better=True,
     )
-    seconds = effort.seconds * 1.5
+    seconds = _long_enough(effort)
 
     def case(name: str) -> Callable[[], Outcome]:
         async def run() -> Outcome:
@@ -133,6 +138,7 @@ def mixed(effort: Effort, progress: Progress) -> Work:
         more_is_better=True,
     )
     created: list[int] = []
+    seconds = _long_enough(effort)
 
     def ours() -> Outcome:
         from poolhouse import AsyncConnectionPool, ConnectionPool
@@ -142,14 +148,14 @@ def mixed(effort: Effort, progress: Progress) -> Work:
             pool.connection,
             lambda: AsyncConnectionPool(noop.Connection, shares=pool).connection,
             (THREADS, TASKS_EACH),
-            effort.seconds,
+            seconds,
         )
         created.append(pool.stats().connects)
         pool.close_all()
         return outcome
 
     def bare() -> Outcome:
-        return _mixture(_Sync, lambda: _Bare, (6, 7), effort.seconds)
+        return _mixture(_Sync, lambda: _Bare, (6, 7), seconds)
 
     with _one_core():
         outcomes = interleave({OURS: ours, IDEAL: bare}, effort.few_rounds + 1, progress)

@@ -50,6 +50,7 @@ class _Interrupt(Exception):
     pass
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("wait", [False, True])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_cancel12_a_handler_that_raises_at_random_moments(

@@ -31,7 +31,8 @@ from poolhouse._core import connection_of
 from poolhouse.connectors.asynch import AsynchConnector, PooledAsynchConnection
 from poolhouse.errors import ConfigError, ConnectFailed, ConnectionReturnedError, PoolClosed, PoolError
 from poolhouse.options import nearest
-from poolhouse.pool.asyncio import AsyncConnectionPool, TaskCreating
+from poolhouse.pool.asyncio import AsyncConnectionPool
+from poolhouse.pool.loop_side import TaskCreating
 
 if TYPE_CHECKING:
     from asynch import Connection, Cursor, DictCursor, connect

@@ -34,8 +34,9 @@ use pyo3::PyTraverseError;
 use std::sync::atomic::Ordering;
 
 enum Phase {
-    /// Not begun. The native path may have found a connection that must be looked at.
-    New(Option<Grant>),
+    /// Not begun: how many seconds it will wait (NaN: as the pool says), and a connection that the native path has found and that must
+    /// be looked at.
+    New(f64, Option<Grant>),
     Asleep(Waiter),
     /// A coroutine of Python goes on.
     Handed(Py<PyAny>),
@@ -50,7 +51,7 @@ pub(crate) struct Waiting {
     lease: Option<Py<Lease>>,
     /// Where the borrower is, until a lease has it; owned.
     place: Place,
-    /// Seconds to wait (NaN: as the pool says) while NEW; then when the time is up, in seconds of the monotonic clock.
+    /// When the time is up (seconds of the monotonic clock), once it has begun.
     until: f64,
     phase: Phase,
 }
@@ -78,12 +79,12 @@ impl Waiting {
         timeout: f64,
         first: Option<Grant>,
     ) -> Self {
-        Waiting { pool, lease, place, until: timeout, phase: Phase::New(first) }
+        Waiting { pool, lease, place, until: f64::NAN, phase: Phase::New(timeout, first) }
     }
 
     fn step(&mut self, py: Python<'_>, value: Option<&Bound<'_, PyAny>>) -> PyResult<Step> {
         match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::New(first) => self.begin(py, first),
+            Phase::New(timeout, first) => self.begin(py, timeout, first),
             Phase::Asleep(waiter) => self.awake(py, waiter),
             Phase::Handed(coroutine) => {
                 let none = py.None();
@@ -102,10 +103,10 @@ impl Waiting {
         Ok(Step::Yield(yielded.unbind()))
     }
 
-    fn begin(&mut self, py: Python<'_>, first: Option<Grant>) -> PyResult<Step> {
+    fn begin(&mut self, py: Python<'_>, timeout: f64, first: Option<Grant>) -> PyResult<Step> {
         let pool = self.pool.clone_ref(py);
         let pool = pool.get();
-        let timeout = if self.until.is_nan() { pool.own_timeout() } else { self.until };
+        let timeout = if timeout.is_nan() { pool.own_timeout() } else { timeout };
         let began = clock::fine();
         self.until = clock::seconds(began) + timeout;
         if let Some(grant) = first {
@@ -314,7 +315,7 @@ impl Waiting {
                 waiter.cancel(py);
                 Err(thrown(kind, value, traceback))
             }
-            Phase::New(_) | Phase::Over => Err(thrown(kind, value, traceback)),
+            Phase::New(..) | Phase::Over => Err(thrown(kind, value, traceback)),
         }
     }
 
@@ -326,7 +327,7 @@ impl Waiting {
                 waiter.cancel(py);
                 Ok(())
             }
-            Phase::New(_) | Phase::Over => Ok(()),
+            Phase::New(..) | Phase::Over => Ok(()),
         }
     }
 
@@ -338,7 +339,7 @@ impl Waiting {
         match &self.phase {
             Phase::Handed(coroutine) => visit.call(coroutine),
             Phase::Asleep(waiter) => waiter.traverse(&visit),
-            Phase::New(_) | Phase::Over => Ok(()),
+            Phase::New(..) | Phase::Over => Ok(()),
         }
     }
 

@@ -1,0 +1,250 @@
+"""The side of one event loop: what connects, closes and rings there.
+
+A connection of an event loop belongs to that loop, so each loop that uses a pool has a side, which opens and closes in
+tasks of its own and keeps them until they are done. A side refers to no pool: a pool whose last reference is dropped
+goes at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import weakref
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from poolhouse.pool.creating import Creating, attempts
+from poolhouse.pool.sides import Side, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from poolhouse._core import Closing, Grant, Permit
+    from poolhouse.connectors.base import AsyncConnector, ConnectorBase
+    from poolhouse.pool.asyncio import AsyncConnectionPool
+    from poolhouse.pool.sides import Outlook
+
+__all__ = ["LoopSide", "TaskCreating"]
+
+#: Seconds that ``close_all`` waits for drivers to close their connections.
+CLOSE_PATIENCE = 5.0
+
+
+class _Later(Coroutine[Any, Any, None]):
+    """Work that becomes a coroutine when its task first runs, so that a loop which ends before that leaves no coroutine
+    that was never awaited. A task that is cancelled before it runs does *undo* instead.
+    """
+
+    def __init__(
+        self, work: Callable[[], Coroutine[Any, Any, None]], undo: Callable[[], object] | None
+    ) -> None:
+        self._work: Callable[[], Coroutine[Any, Any, None]] | None = work
+        self._undo = undo
+        self._begun: Coroutine[Any, Any, None] | None = None
+
+    def _coroutine(self) -> Coroutine[Any, Any, None]:
+        if self._begun is None:
+            assert self._work is not None
+            self._begun, self._work, self._undo = self._work(), None, None
+        return self._begun
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine().send(value)
+
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
+        if self._begun is None and self._undo is not None:
+            self._undo()
+        return self._coroutine().throw(kind if value is None else value)
+
+    def close(self) -> None:
+        if self._begun is not None:
+            self._begun.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        raise TypeError("only a task runs this")
+
+
+class LoopSide(Side):
+    """The side of one event loop."""
+
+    def __init__(
+        self, connector: AsyncConnector[Any], title: str, loop: asyncio.AbstractEventLoop, group: int
+    ) -> None:
+        super().__init__(connector, title)
+        self.connector = connector
+        self.loop = loop
+        self.group = group
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._connects: set[asyncio.Task[None]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
+        self._keeps_alive = False
+
+    def use(self, connector: ConnectorBase[Any]) -> None:
+        """As in :class:`Side`."""
+        assert isinstance(connector, AsyncConnector)
+        self.base = self.connector = connector
+
+    def _can_close(self, connection: Any) -> bool:
+        if type(self.connector).close is not AsyncConnector.close:
+            return True
+        return super()._can_close(connection) or hasattr(connection, "aclose")
+
+    def keep(
+        self, work: Callable[[], Coroutine[Any, Any, None]], undo: Callable[[], object] | None = None
+    ) -> asyncio.Task[None]:
+        """Run *work* as a task of its own on this loop, which runs now; asyncio itself would let it be
+        collected. *undo*: what to do instead when it is cancelled before it begins.
+        """
+        task = self.loop.create_task(_Later(work, undo))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def set_alarm(self, pool: AsyncConnectionPool[Any], when: float) -> None:
+        """Wake the tasks that wait on this loop for *pool* once their time has come, the first at *when* (seconds of
+        ``time.monotonic()``). Called on this loop. Keeps no pool alive.
+        """
+        if self._alarm is not None:
+            if self._alarm_at <= when:
+                return
+            self._alarm.cancel()
+        self._alarm_at = when
+        self._alarm = self.loop.call_later(max(when - monotonic(), 0.0), self._ring, weakref.ref(pool))
+
+    def _ring(self, reference: weakref.ref[AsyncConnectionPool[Any]]) -> None:
+        self._alarm = None
+        pool = reference()
+        if pool is not None:
+            when = pool._ring(self.group)
+            if when is not None:
+                self.set_alarm(pool, when)
+
+    def begin(self, creating: TaskCreating) -> None:
+        """Connect, in a task of its own."""
+        task = self.keep(creating.run, creating.give_up)
+        self._connects.add(task)
+        task.add_done_callback(self._connects.discard)
+
+    def open_ahead(self, permit: Permit, outlook: Outlook) -> None:
+        """Connect for nobody in particular, on this loop; called from any thread."""
+        creating = TaskCreating(permit, self, outlook, 0.0)
+        try:
+            self.loop.call_soon_threadsafe(self.begin, creating)
+        except RuntimeError:
+            # Closed: the permit comes back with the token.
+            logger.debug("%s: the event loop is closed", self.title)
+
+    def keep_alive(self, pool: AsyncConnectionPool[Any]) -> None:
+        """Have a task ping what is silent, unless the last one still does; called from any thread."""
+        if self._keeps_alive or self.loop.is_closed():
+            return
+        self._keeps_alive = True
+        reference = weakref.ref(pool)
+        try:
+            self.loop.call_soon_threadsafe(self._begin_keep_alive, reference)
+        except RuntimeError:
+            logger.debug("%s: the event loop is closed", self.title)
+
+    def _begin_keep_alive(self, reference: weakref.ref[AsyncConnectionPool[Any]]) -> None:
+        pool = reference()
+        if pool is None or pool.closed:
+            return
+        # A close cancels it, as it cancels connects.
+        task = self.keep(lambda: pool._keep_alive(self.group))
+        self._connects.add(task)
+        task.add_done_callback(self._end_keep_alive)
+
+    def _end_keep_alive(self, task: asyncio.Task[None]) -> None:
+        self._connects.discard(task)
+        self._keeps_alive = False
+
+    def finish(self, connection: Any, closing: Closing | None) -> None:
+        """Close on this loop, from any thread. *closing*: the place, where it is not free yet."""
+        if self.loop.is_closed() or (closing is None and not self._can_close(connection)):
+            if closing is not None:
+                closing.done()
+            return
+        undo = None if closing is None else closing.done
+        if asyncio._get_running_loop() is self.loop:
+            self.keep(lambda: self.close(connection, closing), undo)
+            return
+        try:
+            self.loop.call_soon_threadsafe(self.keep, lambda: self.close(connection, closing), undo)
+        except RuntimeError:
+            # Closed since we looked; the place comes back with the token.
+            logger.debug("%s: the event loop of a connection is closed", self.title)
+
+    async def close(self, connection: Any, closing: Closing | None) -> None:
+        """Close now. Raises only a cancel: nobody waits for it."""
+        try:
+            await self.connector.close(connection)
+        except Exception:
+            logger.debug("%s: closing a connection failed", self.title, exc_info=True)
+        finally:
+            if closing is not None:
+                closing.done()
+
+    async def finished(self) -> None:
+        """Cancel what connects on this loop, and wait for what is being closed."""
+        for task in set(self._connects):
+            task.cancel()
+        until = self.loop.time() + CLOSE_PATIENCE
+        while self._tasks:
+            left = until - self.loop.time()
+            if left <= 0:
+                logger.warning("%s: %d connections are still being closed", self.title, len(self._tasks))
+                return
+            await asyncio.wait(set(self._tasks), timeout=left)
+
+
+class TaskCreating(Creating):
+    """A connect in a task."""
+
+    side: LoopSide
+
+    async def run(self) -> None:
+        """Connect, and report to the core. Raises only a cancel: the waiter it was made for is told of the
+        rest.
+        """
+        try:
+            connection = await self._connect()
+        except BaseException as error:
+            self.error = error
+            self.permit.failed()
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self.permit.opened(connection, self.side)
+
+    async def run_here(self) -> Grant:
+        """Connect in the borrower, who is told directly."""
+        try:
+            connection = await self._connect()
+        except Exception as error:
+            self.error = error
+            self.permit.failed()
+            failure = self.failure()
+            if failure is error:
+                raise
+            raise failure from error
+        except BaseException:
+            self.permit.failed()
+            raise
+        return self.permit.opened_mine(connection, self.side)
+
+    async def _connect(self) -> Any:
+        stale, self._stale = self._stale, None
+        if stale is not None:
+            await self.side.close(stale, None)
+        pauses = attempts(self.retry_until)
+        while True:
+            try:
+                return self.accept(await self.side.connector.connect())
+            except Exception as error:
+                self.note_failure(error)
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)

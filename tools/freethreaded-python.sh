@@ -3,6 +3,8 @@
 # POOLHOUSE_FREETHREADED, else one that is installed, else one built into FOLDER from Debian's source package, which takes
 # some minutes once. Says on standard error what it does.
 set -eu
+# Those of our Makefile are not for CPython's, which needs the built-in rules.
+unset MAKEFLAGS MFLAGS MAKELEVEL GNUMAKEFLAGS
 folder=$1
 fits='import sys, sysconfig
 sys.version_info[:2] == (3, 13) and sysconfig.get_config_var("Py_GIL_DISABLED") == 1 or sys.exit(1)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from poolhouse.connectors.base import AsyncConnector
 from poolhouse.pool.creating import Creating, attempts
 from poolhouse.pool.sides import Side, logger
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from poolhouse._core import Closing, Grant, Permit
-    from poolhouse.connectors.base import AsyncConnector, ConnectorBase
+    from poolhouse.connectors.base import ConnectorBase
     from poolhouse.pool.asyncio import AsyncConnectionPool
     from poolhouse.pool.sides import Outlook
 

@@ -198,20 +198,6 @@ def test_a_loop_that_ends_before_a_connect_begins_gives_its_place_back_at_once(n
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_lease_in_a_cycle_is_found_also_where_its_memory_was_a_lease_before(threads: Bench) -> None:
-    """RETURN09, for what comes from a freelist."""
-    pool = threads.pool(1)
-    for _ in range(3):
-        lease = pool.get(1)
-        assert gc.is_tracked(lease)
-        cycle: list[object] = [lease]
-        cycle.append(cycle)
-        del lease, cycle
-        gc.collect()
-        assert pool.stats().lent == 0
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_what_the_tasks_of_an_ended_loop_forgot_comes_back_when_somebody_waits(
     threads: Bench, no_collector: None
 ) -> None:

@@ -9,7 +9,6 @@
 //! | `bell`, `alarms` | one call, and one timer, for all tasks of a loop |
 //! | `tokens` | what the slow path in Python holds while it decides |
 //! | `shared` | the core's state with the connections in it, and what the core asks of us |
-//! | `recycled` | new objects of classes with a freelist |
 //! | `calls` | calls into Python that survive the end of the interpreter |
 //! | `caller`, `running` | who borrows, and from which line |
 //! | `report`, `verbose` | numbers, holders, DEBUG lines |
@@ -33,7 +32,6 @@ mod clock;
 mod errors;
 mod lease;
 mod pool;
-mod recycled;
 mod report;
 mod running;
 mod shared;

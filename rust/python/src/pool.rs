@@ -12,7 +12,6 @@ use crate::calls;
 use crate::clock;
 use crate::errors::Kind;
 use crate::lease::Lease;
-use crate::recycled;
 use crate::running::{current_task, running_loop};
 use crate::shared::{guarded, lane, no_connection, thread_ident, Shared, FORKS};
 use crate::sleeper::Sleeper;
@@ -272,7 +271,7 @@ impl Pool {
     ) -> PyResult<Bound<'py, Lease>> {
         let py = slf.py();
         // The lease first: from here on it undoes whatever fails.
-        let lease = recycled::new(py, Lease::active(slf.clone().unbind(), loan, connection, place))?;
+        let lease = Bound::new(py, Lease::active(slf.clone().unbind(), loan, connection, place))?;
         slf.get().note_place(py, loan, lease.get().place())?;
         Ok(lease)
     }
@@ -498,7 +497,7 @@ impl Pool {
             let arguments = (optional(seconds), settings, database, session_id);
             return calls::method(slf, intern!(py, "_configured"), arguments);
         }
-        Ok(recycled::new(py, Lease::new(slf.clone().unbind(), seconds))?.into_any())
+        Ok(Bound::new(py, Lease::new(slf.clone().unbind(), seconds))?.into_any())
     }
 
     /// A connection that can be had without any wait and any I/O, or None.

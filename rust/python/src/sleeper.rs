@@ -13,7 +13,6 @@
 //! queued when it comes. Either way it is queued once, by whoever comes second.
 
 use crate::bell::{self, Bell};
-use crate::recycled;
 use crate::shared::Shared;
 use poolhouse_core::{Group, Ticket};
 use pyo3::exceptions::asyncio::{CancelledError, InvalidStateError};
@@ -42,8 +41,8 @@ struct State {
     step: Option<Step>,
 }
 
-/// See the module.
-#[pyclass(frozen, freelist = 128, module = "poolhouse._core")]
+/// See the module. Without a freelist: PyO3 hands out what lay there unknown to the garbage collector, which must find these.
+#[pyclass(frozen, module = "poolhouse._core")]
 pub(crate) struct Sleeper {
     running: Py<PyAny>,
     bell: Arc<Bell>,
@@ -65,7 +64,7 @@ impl Sleeper {
             blocking: AtomicBool::new(false),
             state: Mutex::new(State { fate: Fate::Asleep, step: None }),
         };
-        recycled::new(running.py(), sleeper)
+        Bound::new(running.py(), sleeper)
     }
 
     /// Nothing of Python runs while this is held.

@@ -19,7 +19,6 @@ use crate::calls;
 use crate::clock;
 use crate::lease::Lease;
 use crate::pool::Pool;
-use crate::recycled;
 use crate::running::running_loop;
 use crate::shared::Waker;
 use crate::sleeper::Sleeper;
@@ -232,7 +231,7 @@ impl Waiting {
             Some(lease) => lease,
             None => {
                 let place = std::mem::replace(&mut self.place, Place::NOWHERE);
-                recycled::new(py, Lease::at(self.pool.clone_ref(py), place))?.unbind()
+                Py::new(py, Lease::at(self.pool.clone_ref(py), place))?
             }
         };
         let began = clock::seconds(began);

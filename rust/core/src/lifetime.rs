@@ -3,6 +3,7 @@
 //! The hot path compares two numbers: now with `fresh_until`, and the slot's alarm count with the pool's. All else is looked
 //! at only when one of the two differs.
 
+use crate::planted::{planted, Fault};
 use crate::pool::{Host, Pool};
 use crate::release::Stale;
 use crate::settle::Unwanted;
@@ -66,13 +67,15 @@ impl<S: Default, N: Default> Pool<S, N> {
             return Err(Stale);
         }
         slot.kept.set(now);
+        // Before the look at the epoch, as in a return.
+        let alarm = self.alarm.load(LOAD);
         if self.worn(slot, now) {
             // Too old, or evicted while it was in hand, where the sweep did not see it.
             self.counters.expired.add(1);
             self.shut(host, Hand(loan.slot), Unwanted::Uncounted);
             return Ok(());
         }
-        slot.alarm.set(self.alarm.load(LOAD));
+        slot.alarm.set(if planted(Fault::AlarmAfterLook) { self.alarm.load(LOAD) } else { alarm });
         let limit = self.settings.max_idle.map_or(u64::MAX, |limit| slot.last_used.get().saturating_add(limit));
         slot.fresh_until.set(self.fresh_until(slot.expires.get(), now).min(limit));
         self.return_to_idle(host, Hand(loan.slot));

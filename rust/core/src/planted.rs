@@ -117,6 +117,8 @@ faults! {
     ShrinkEndsOnce,
     /// Closing is counted before the connection is taken. (loom: shrink_meets_two_returns)
     ReserveFirst,
+    /// What is laid down takes its mark of `alarm` after the look at its epoch. (loom: ping_meets_evict)
+    AlarmAfterLook,
     /// The ending bit is cleared with no second look. (loom: last_of_a_group_meets_group_end)
     EndingLooksOnce,
     /// A borrower inside an acquire does not carry its group. (loom: group_end_meets_enqueue)

@@ -48,11 +48,13 @@ impl<S: Default, N: Default> Pool<S, N> {
     fn release_slowly(&self, host: &impl Host, loan: Loan, now: u64) -> Result<(), Stale> {
         let hand = self.end(loan)?;
         let slot = self.slot(hand.0);
+        // Before the look at the epoch: an evict that comes between the two is then seen by the next borrower.
+        let alarm = self.alarm.load(LOAD);
         if self.worn(slot, now) {
             self.counters.expired.add(1);
             self.shut(host, hand, Unwanted::Uncounted);
         } else {
-            slot.alarm.set(self.alarm.load(LOAD));
+            slot.alarm.set(alarm);
             slot.fresh_until.set(self.fresh_until(slot.expires.get(), now));
             let brief = now.saturating_sub(slot.since.get()) < self.settings.brief;
             let loose = brief && self.is_loose(now);

@@ -125,8 +125,10 @@ impl<S: Default, N: Default> Pool<S, N> {
         slot.epoch.set(epoch);
         slot.created.set(now);
         slot.expires.set(expires);
+        // In this order: an evict during the connect is seen here, one that comes later by the next borrower.
         slot.alarm.set(self.alarm.load(LOAD));
-        slot.fresh_until.set(self.fresh_until(expires, now));
+        let evicted = epoch != self.epoch.load(LOAD);
+        slot.fresh_until.set(if evicted { 0 } else { self.fresh_until(expires, now) });
         slot.last_used.set(now);
         slot.uses.set(0);
         slot.use_time.set(0);

@@ -499,3 +499,15 @@ fn the_list_of_the_oldest_is_exact() {
     elders.renew(|note| few[..32].iter().for_each(|found| note(*found)));
     assert!(known(0, u64::MAX).is_some());
 }
+
+#[test]
+fn a_connect_that_an_evict_overtook_is_not_lent_as_it_is() {
+    let pool: Pool<(), ()> = Pool::new(Settings::default());
+    let engine = Engine(&pool);
+    let Acquired::Create(hand) = pool.acquire(&engine, WISH) else { panic!("no permit") };
+    let epoch = pool.connect_epoch();
+    pool.evict(&engine);
+    pool.created(&engine, hand, None, epoch, 1, 1);
+    let (_, vet) = pool.try_acquire(0, 0, 1).expect("it is idle");
+    assert_eq!(vet, Vet::Expired);
+}

@@ -51,7 +51,8 @@ class Wires:
 
     def __init__(self, seed: int) -> None:
         self.open = self.most_open = self.made = 0
-        self._lock = threading.Lock()
+        # Re-entrant: the garbage collector may strike in here and end a forgotten lease, whose reset comes here, too.
+        self._lock = threading.RLock()
         self._random = random.Random(seed)
 
     def opened(self) -> Stamped:

@@ -52,7 +52,7 @@ class Cell:
     errors: Counter[str] = field(default_factory=Counter)
     nameless: list[str] = field(default_factory=list)
     slowest: float = 0.0
-    #: Connections that were opened since the fault began.
+    #: Connections that were opened since the fault began, by the pool or, where it repeats a request, by the driver.
     replaced: int = 0
     at_rest: bool = False
 
@@ -91,7 +91,7 @@ def run_cell(rig: Rig, fault: Fault, mode: str, *, hold: float) -> Cell:
     try:
         load.start()
         eventually(lambda: len(load.served_since(0)) == BORROWERS, timeout=ALL_SERVED)
-        opened = load.engine.pool.stats().connects
+        opened = _opened(rig, load)
         try:
             struck = _strike(rig, fault, hold)
         finally:
@@ -105,11 +105,16 @@ def run_cell(rig: Rig, fault: Fault, mode: str, *, hold: float) -> Cell:
     cell = _count(load, Cell(fault, f"{mode}, {rig.protocol}", hold), struck, back)
     cell.stuck += load.stuck()
     cell.at_rest = settled(load)
-    cell.replaced = load.engine.pool.stats().connects - opened
+    cell.replaced = _opened(rig, load) - opened
     cell.lost = CONNECTIONS - load.lendable()
     cell.wrong = sum(attempt.right is False for attempt in load.attempts)
     load.close()
     return cell
+
+
+def _opened(rig: Rig, load: Load) -> int:
+    """Connections that were ever opened: those of the pool, and those that the proxy saw, whoever opened them."""
+    return load.engine.pool.stats().connects + rig.proxy.accepted
 
 
 def _strike(rig: Rig, fault: Fault, hold: float) -> float:

@@ -188,6 +188,7 @@ impl<S: Default, N: Default> Pool<S, N> {
             if age < self.settings.fair_after || (foreign && !self.goes_over(age, waited, now)) {
                 return Some(hand);
             }
+            self.slot(hand.0).since.set(now);
             match self.grant(host, hand, found) {
                 Ok(()) => return None,
                 Err(lost) => hand = lost,

@@ -130,6 +130,8 @@ impl<S: Default, N: Default> Pool<S, N> {
         let evicted = epoch != self.epoch.load(LOAD);
         slot.fresh_until.set(if evicted { 0 } else { self.fresh_until(expires, now) });
         slot.last_used.set(now);
+        // Who is granted it may come for it a while later; until then it is out since now.
+        slot.since.set(now);
         slot.uses.set(0);
         slot.use_time.set(0);
         // Where the order of return counts, a new connection stands at its end.

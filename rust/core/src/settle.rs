@@ -41,6 +41,8 @@ impl<S: Default, N: Default> Pool<S, N> {
             if !direct && (self.age(&found, now) < self.settings.fair_after) {
                 return self.lay_down(host, hand);
             }
+            // The waiter may come for it a while later; until then it is out since now.
+            self.slot(hand.0).since.set(now);
             match self.grant(host, hand, found) {
                 Ok(()) => return,
                 Err(lost) => hand = lost,

@@ -511,3 +511,16 @@ fn a_connect_that_an_evict_overtook_is_not_lent_as_it_is() {
     let (_, vet) = pool.try_acquire(0, 0, 1).expect("it is idle");
     assert_eq!(vet, Vet::Expired);
 }
+
+#[test]
+fn a_connection_that_was_granted_is_out_since_then() {
+    let pool: Pool<(), ()> =
+        Pool::new(Settings { pool_size: 1, max_overflow: 0, fair_after: 0, ..Settings::default() });
+    let engine = Engine(&pool);
+    let loan = connect(&pool, 1, 5);
+    assert_eq!(pool.slot(loan.slot).since.get(), 5);
+    let Acquired::Wait(..) = pool.acquire(&engine, Wish { now: 10, wait: true, ..WISH }) else { panic!("no wait") };
+    // The waiter has not come for it yet.
+    pool.release(&engine, loan, 0, 90).unwrap();
+    assert_eq!(pool.slot(loan.slot).since.get(), 90);
+}

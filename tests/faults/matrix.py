@@ -114,7 +114,8 @@ def run_cell(rig: Rig, fault: Fault, mode: str, *, hold: float) -> Cell:
 
 def _opened(rig: Rig, load: Load) -> int:
     """Connections that were ever opened: those of the pool, and those that the proxy saw, whoever opened them."""
-    return load.engine.pool.stats().connects + rig.proxy.accepted
+    of_the_pool: int = load.engine.pool.stats().connects
+    return of_the_pool + rig.proxy.accepted
 
 
 def _strike(rig: Rig, fault: Fault, hold: float) -> float:

@@ -183,9 +183,12 @@ impl<S: Default, N: Default> Pool<S, N> {
             let Some(found) = self.table.oldest_before(before, |word| eligible(word, conn)) else {
                 return Some(hand);
             };
-            let foreign = conn.is_some_and(|group| group != found.word.group());
             let age = self.age(&found, now);
-            if age < self.settings.fair_after || (foreign && !self.goes_over(age, waited, now)) {
+            if age < self.settings.fair_after {
+                return Some(hand);
+            }
+            let to = found.word.group();
+            if conn.is_some_and(|from| from != to && !self.goes_over(from, to, age, waited, now)) {
                 return Some(hand);
             }
             self.slot(hand.0).since.set(now);
@@ -321,8 +324,7 @@ impl<S: Default, N: Default> Pool<S, N> {
         loop {
             let word = node.word();
             let hand = if word.waits() && !self.gate.read().has(SUSPENDED | CLOSED) {
-                self.claim_idle(ticket.group, lane)
-                    .or_else(|| word.takes_permits().then(|| self.claim_permit(ticket.group)).flatten())
+                self.claim_idle_or_permit(ticket.group, lane, word.takes_permits())
             } else {
                 None
             };

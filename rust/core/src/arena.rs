@@ -10,6 +10,7 @@
 
 use crate::sync::AtomicPtr;
 use std::ptr;
+use std::slice;
 use std::sync::atomic::Ordering;
 
 /// Entries in the first chunk (under loom few, so that a model reaches the second).
@@ -45,6 +46,20 @@ impl<T: Default> Arena<T> {
         }
         // SAFETY: a chunk once published stays until the table is dropped, and `offset` is below its length.
         Some(unsafe { &*base.add(offset) })
+    }
+
+    /// The first *count* entries, as far as their chunks are there. A chunk is looked up once, not for each of its entries.
+    #[inline(always)]
+    pub(crate) fn take(&self, count: usize) -> impl Iterator<Item = &T> {
+        let rest = (0..CHUNKS)
+            .map(move |chunk| (chunk, FIRST * ((2 << chunk) - 1)))
+            .take_while(move |&(_, start)| start < count);
+        let rest = rest.map_while(move |(chunk, start)| {
+            let base = self.rest[chunk].load(Ordering::Acquire);
+            // SAFETY: a chunk once published stays until the table is dropped, and has this length.
+            (!base.is_null()).then(|| unsafe { slice::from_raw_parts(base, (FIRST << (chunk + 1)).min(count - start)) })
+        });
+        self.first[..FIRST.min(count)].iter().chain(rest.flatten())
     }
 
     /// Entries there is room for now.
@@ -118,6 +133,18 @@ mod tests {
             if next.1 == FIRST << (next.0 + 1) {
                 next = (next.0 + 1, 0);
             }
+        }
+    }
+
+    #[test]
+    fn the_first_entries_are_those_that_get_finds() {
+        let arena = Arena::<u64>::new();
+        arena.grow(FIRST * 3 - 1);
+        let room = arena.len();
+        for count in [0, 1, FIRST - 1, FIRST, FIRST + 1, room - 1, room, room + 1, FIRST << 10] {
+            let taken: Vec<_> = arena.take(count).map(ptr::from_ref).collect();
+            let each: Vec<_> = (0..count.min(room)).map(|index| ptr::from_ref(arena.get(index).unwrap())).collect();
+            assert_eq!(taken, each, "count {count}");
         }
     }
 

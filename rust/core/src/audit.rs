@@ -13,7 +13,7 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// The first thing that does not agree, in words.
     pub fn audit(&self) -> Result<(), String> {
         let slots: Vec<(Hand, SlotWord)> =
-            (0..self.slots_used()).map(|index| (Hand(index), self.slot(index).word())).collect();
+            self.slots_in_use().map(|(index, slot)| (Hand(index), slot.word())).collect();
         let nodes: Vec<NodeWord> = self.table.allocated().collect();
         self.audit_sizes(&slots)?;
         self.audit_waiters(&slots, &nodes)?;

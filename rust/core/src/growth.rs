@@ -24,8 +24,7 @@ impl<S: Default, N: Default> Pool<S, N> {
         }
         let (mut expected, mut total) = (0, 0u64);
         let mut connecting = 0;
-        for index in 0..self.slots_used() {
-            let slot = self.slot(index);
+        for (_, slot) in self.slots_in_use() {
             let word = slot.word();
             if word.is(State::Connecting) {
                 connecting += 1;

@@ -45,8 +45,7 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// Take an idle connection in hand that nothing was heard of for *silence* (ns), to have its peer answer; only while nothing
     /// unusual goes on. It counts as a loan until `keep`, `discard` or `release` ends it.
     pub fn claim_silent(&self, group: Group, silence: u64, now: u64) -> Option<Loan> {
-        (0..self.slots_used()).find_map(|index| {
-            let slot = self.slot(index);
+        self.slots_in_use().find_map(|(index, slot)| {
             let word = slot.word();
             if !self.is_quiet() || !word.is_idle_of(group) || silent(slot, now) < silence {
                 return None;

@@ -229,6 +229,12 @@ impl<S: Default, N: Default> Pool<S, N> {
         self.used.load(LOAD) as u32
     }
 
+    /// The slots that were used at least once, by index.
+    #[inline(always)]
+    pub(crate) fn slots_in_use(&self) -> impl Iterator<Item = (u32, &Slot<S>)> {
+        (0..).zip(self.slots.take(self.slots_used() as usize))
+    }
+
     /// Whether generations are return stamps, and the order of return is kept.
     #[inline(always)]
     pub(crate) fn in_order(&self) -> bool {
@@ -254,32 +260,53 @@ impl<S: Default, N: Default> Pool<S, N> {
         if self.in_order() {
             return self.claim_in_order(group);
         }
-        let used = self.slots_used();
-        let hint = self.hints[lane % LANES].get() as u32;
-        if hint < used {
-            let slot = self.slot(hint);
-            let word = slot.word();
-            if word.is_idle_of(group) && slot.cas(word, word.to(State::Lent)) {
-                return Some(Hand(hint));
-            }
+        if let Some(hand) = self.claim_hinted(group, lane) {
+            return Some(hand);
         }
-        (0..used).find(|&index| self.claim_at(index, group)).map(Hand)
+        self.slots_in_use().find_map(|(index, slot)| slot.claim(slot.word(), group).then_some(Hand(index)))
     }
 
-    fn claim_at(&self, index: u32, group: Group) -> bool {
-        let slot = self.slot(index);
-        let word = slot.word();
-        if planted(Fault::ClaimByStore) && word.is_idle_of(group) {
-            slot.put(word.to(State::Lent));
-            return true;
+    /// The connection that this lane gave back last.
+    #[inline(always)]
+    fn claim_hinted(&self, group: Group, lane: usize) -> Option<Hand> {
+        let hint = self.hints[lane % LANES].get() as u32;
+        if hint >= self.slots_used() {
+            return None;
         }
-        word.is_idle_of(group) && slot.cas(word, word.to(State::Lent))
+        let slot = self.slot(hint);
+        slot.claim(slot.word(), group).then_some(Hand(hint))
+    }
+
+    /// Take an idle connection of *group* or, where there is none and *permits* says so, a permit, as `claim_permit` does.
+    ///
+    /// A waiter's look most often finds nothing, and one pass over the slots says so: what comes back behind it was put down after the
+    /// waiter's word was published, so whoever put it down sees that word (rules R and W).
+    pub(crate) fn claim_idle_or_permit(&self, group: Group, lane: usize, permits: bool) -> Option<Hand> {
+        if !permits || self.in_order() {
+            return self.claim_idle(group, lane).or_else(|| permits.then(|| self.claim_permit(group)).flatten());
+        }
+        if let Some(hand) = self.claim_hinted(group, lane) {
+            return Some(hand);
+        }
+        let mut others = false;
+        for (index, slot) in self.slots_in_use() {
+            let word = slot.word();
+            if slot.claim(word, group) {
+                return Some(Hand(index));
+            }
+            others |= word.is(State::Idle);
+        }
+        if others || self.capacity.read().free() > 0 {
+            return self.claim_permit(group);
+        }
+        None
     }
 
     fn claim_in_order(&self, group: Group) -> Option<Hand> {
         loop {
-            let first = (0..self.slots_used())
-                .map(|index| (index, self.slot(index).word()))
+            let first = self
+                .slots_in_use()
+                .map(|(index, slot)| (index, slot.word()))
                 .filter(|(_, word)| word.is_idle_of(group))
                 .min_by_key(
                     |(_, word)| if self.settings.lifo { u64::MAX - word.generation() } else { word.generation() },
@@ -296,12 +323,11 @@ impl<S: Default, N: Default> Pool<S, N> {
         if self.capacity.take() {
             return Some(self.take_free_slot(group));
         }
-        for index in 0..self.slots_used() {
-            if self.claim_at(index, group) {
+        for (index, slot) in self.slots_in_use() {
+            if slot.claim(slot.word(), group) {
                 // It came back since `claim_idle` looked: as good as a permit, and better than to close it for one.
                 return Some(Hand(index));
             }
-            let slot = self.slot(index);
             let word = slot.word();
             let taken = SlotWord::new(State::Connecting, group, word.generation());
             if word.is(State::Idle) && word.group() != group && slot.cas(word, taken) {

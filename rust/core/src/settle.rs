@@ -58,7 +58,8 @@ impl<S: Default, N: Default> Pool<S, N> {
         match conn {
             Some(group) if group != first.word.group() => {
                 let own = self.table.oldest(|word| word.group() == group);
-                let stays = |own: &Found| !self.goes_over(self.age(&first, now), self.age(own, now), now);
+                let to = first.word.group();
+                let stays = |own: &Found| !self.goes_over(group, to, self.age(&first, now), self.age(own, now), now);
                 Some(own.filter(stays).unwrap_or(first))
             }
             _ => Some(first),
@@ -301,8 +302,8 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     pub(crate) fn supply(&self) -> Supply {
         let mut supply = Supply { places: self.capacity.read().free() as usize, idle: 0, groups: 0, exact: true };
-        for index in 0..self.slots_used() {
-            let word = self.slot(index).word();
+        for (_, slot) in self.slots_in_use() {
+            let word = slot.word();
             if word.is(State::Idle) {
                 supply.idle += 1;
                 supply.groups |= group_bit(word.group());
@@ -314,7 +315,7 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     /// Whether the waiter of this word could take something: exact, where the bits of [`Supply`] only say "perhaps".
     pub(crate) fn claimable_for(&self, word: NodeWord) -> bool {
-        word.takes_permits() || (0..self.slots_used()).any(|index| self.slot(index).word().is_idle_of(word.group()))
+        word.takes_permits() || self.slots_in_use().any(|(_, slot)| slot.word().is_idle_of(word.group()))
     }
 
     pub(crate) fn age(&self, found: &Found, now: u64) -> u64 {

@@ -16,7 +16,7 @@
 //!
 //! A slot in LENT that no lease names, or in CONNECTING, is in somebody's hand: only that thread may write it.
 
-use crate::planted::{ordered, Fault};
+use crate::planted::{ordered, planted, Fault};
 use crate::sync::{AtomicU64, Gauge, Owned, FAILED, LOAD, RMW};
 
 /// The number of an owner group: 0 is the sync side, each event loop has one of its own.
@@ -133,6 +133,16 @@ impl<S> Slot<S> {
         self.word
             .compare_exchange(from.0, to.0, ordered(Fault::TakeRelaxed, RMW), ordered(Fault::TakeRelaxed, FAILED))
             .is_ok()
+    }
+
+    /// Take the idle connection that *word*, read a moment ago, says is here, if it is of *group*.
+    #[inline(always)]
+    pub(crate) fn claim(&self, word: SlotWord, group: Group) -> bool {
+        if planted(Fault::ClaimByStore) && word.is_idle_of(group) {
+            self.put(word.to(State::Lent));
+            return true;
+        }
+        word.is_idle_of(group) && self.cas(word, word.to(State::Lent))
     }
 
     /// Write the word of a slot that the caller has in hand.

@@ -106,8 +106,7 @@ impl<S: Default, N: Default> Pool<S, N> {
             connect_time: self.connect_time.get(),
             ..Stats::default()
         };
-        for index in 0..self.slots_used() {
-            let slot = self.slot(index);
+        for (_, slot) in self.slots_in_use() {
             let word = slot.word();
             stats.loans += slot.uses.get();
             for (state, count) in [
@@ -135,8 +134,7 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     /// The loans of this moment.
     pub fn loans(&self) -> impl Iterator<Item = SlotStats> + '_ {
-        (0..self.slots_used()).filter_map(|index| {
-            let slot = self.slot(index);
+        self.slots_in_use().filter_map(|(index, slot)| {
             let word = slot.word();
             word.is(State::Lent).then(|| SlotStats {
                 slot: index,

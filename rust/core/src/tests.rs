@@ -3,7 +3,7 @@
 use crate::capacity::{Capacity, MAX_CAPACITY};
 use crate::elders::{Elders, Known};
 use crate::pool::{Host, Pool, Settings};
-use crate::slot::{Hand, Loan, SlotWord, State, GENERATIONS, GROUPS};
+use crate::slot::{Group, Hand, Loan, SlotWord, State, GENERATIONS, GROUPS};
 use crate::waiter::{NodeWord, Table, Verdict};
 use crate::{Acquired, Polled, Vet, Wish};
 
@@ -393,24 +393,80 @@ fn each_limit_counts_alone() {
     assert_eq!(pool.try_acquire(0, 0, 1).map(|(_, vet)| vet), Some(Vet::Check), "an alarm alone");
 }
 
+/// A pool whose connections and waiters are of group 0 and of one more: (connections, waiters) of each. The last move was at 1,000,000.
+fn shared_by(first: (u32, u32), second: (u32, u32)) -> (Pool<(), ()>, Group) {
+    let pool = Pool::<(), ()>::new(Settings { pool_size: 40, fair_after: 10, ..Settings::default() });
+    let group = pool.open_group().unwrap();
+    (0..40).for_each(|_| assert!(pool.capacity.take()));
+    let states = [State::Lent, State::Connecting, State::Idle];
+    for (index, of) in (0..first.0).map(|_| 0).chain((0..second.0).map(|_| group)).enumerate() {
+        let slot = pool.take_free_slot(of).slot();
+        pool.slot(slot).put(SlotWord::new(states[index % 3], of, 1));
+    }
+    // Of no group, whatever their words say.
+    for state in [State::Closing, State::Free] {
+        let last = pool.take_free_slot(group).slot();
+        pool.groups.release(group);
+        pool.slot(last).put(SlotWord::new(state, group, 1));
+    }
+    (0..first.1).for_each(|_| pool.groups.retain(0));
+    (0..second.1).for_each(|_| pool.groups.retain(group));
+    pool.moved.set(1_000_000);
+    (pool, group)
+}
+
 /// A connection goes over for a lead of the margin, and the next one after `2w² / nd`, or `w / 2` where that is sooner.
 #[test]
 fn the_pace_of_moves_is_exact() {
-    let pool = Pool::<(), ()>::new(Settings { pool_size: 20, fair_after: 10, ..Settings::default() });
-    (0..20).for_each(|_| assert!(pool.capacity.take()));
+    let (pool, group) = shared_by((20, 0), (20, 0));
     pool.connect_time.set(5);
     // The margin of one who has waited for 1,000: the bound, two connects and a 32nd of that.
-    assert_eq!([949, 950].map(|own| pool.goes_over(1_000, own, 1_000_000)), [true, false]);
-    // 2 * 1,000² / (20 * 800) = 125; what does not go over does not count.
+    assert_eq!([949, 950].map(|own| pool.goes_over(0, group, 1_000, own, 2_000_000)), [true, false]);
+    // 2 * 1,000² / (40 * 500) = 100; what does not go over does not count.
     let later = |lead: u64, times: [u64; 2]| {
         pool.moved.set(2_000_000);
-        times.map(|later| pool.goes_over(1_000, 1_000 - lead, 2_000_000 + later))
+        times.map(|later| pool.goes_over(0, group, 1_000, 1_000 - lead, 2_000_000 + later))
     };
-    assert_eq!(later(800, [124, 125]), [false, true]);
-    assert_eq!(later(1_000, [99, 100]), [false, true]);
+    assert_eq!(later(500, [99, 100]), [false, true]);
+    assert_eq!(later(250, [199, 200]), [false, true]);
+    assert_eq!(later(1_000, [49, 50]), [false, true]);
     assert_eq!(later(60, [499, 500]), [false, true], "no later than after half of the wait");
-    assert_eq!(later(800, [125, 249]), [true, false], "counted from the last one");
-    assert!(!pool.goes_over(10, 20, 9_000_000), "no lead at all");
+    assert_eq!(later(500, [100, 199]), [true, false], "counted from the last one");
+    assert!(!pool.goes_over(0, group, 10, 20, 9_000_000), "no lead at all");
+}
+
+/// In its turn a connection goes over for more than half of what it changes, in the share that it changes more.
+#[test]
+fn shares_come_to_the_nearest() {
+    let goes = |first: u32, second: u32, own: u64| {
+        let (pool, group) = shared_by((first, 0), (second, 0));
+        pool.goes_over(0, group, 1_000, own, 2_000_000)
+    };
+    assert_eq!([499, 500].map(|own| goes(1, 9, own)), [true, false]);
+    assert_eq!([749, 750].map(|own| goes(2, 9, own)), [true, false]);
+    assert_eq!([749, 750].map(|own| goes(9, 1, own)), [true, false]);
+    assert_eq!([899, 900].map(|own| goes(5, 4, own)), [true, false]);
+    assert_eq!([499, 500].map(|own| goes(0, 9, own)), [true, false], "gone meanwhile");
+    // A look in its turn counts, even where it finds that all may stay.
+    let (pool, group) = shared_by((2, 0), (9, 0));
+    assert!(!pool.goes_over(0, group, 1_000, 750, 2_000_000));
+    assert_eq!([198, 199].map(|later| pool.goes_over(0, group, 1_000, 749, 2_000_000 + later)), [false, true]);
+}
+
+/// Where one has waited more than twice as long as the other, a connection goes over out of turn, as long as its new group has fewer for each
+/// who wants one even then.
+#[test]
+fn a_group_that_is_far_behind_need_not_wait_for_its_turn() {
+    let goes = |from: (u32, u32), to: (u32, u32), own: u64| {
+        let (pool, group) = shared_by(from, to);
+        pool.goes_over(0, group, 1_000, own, 1_000_000)
+    };
+    // 9 for 10 + 9 who want one. The other group's 2nd for 1 + 5, 4, 3 or 2.
+    assert_eq!([5, 4, 3, 2].map(|waiters| goes((9, 10), (1, waiters), 0)), [true, true, false, false]);
+    // 2 / 20 to 2 / 20; 2 / 20 to 2 / 21.
+    assert_eq!([19, 20].map(|waiters| goes((2, 18), (1, waiters), 0)), [false, true]);
+    assert_eq!([499, 500].map(|own| goes((9, 10), (0, 9), own)), [true, false]);
+    assert!(!goes((0, 10), (0, 10), 0), "neither has one");
 }
 
 /// The list of the oldest, by itself: whom it knows, how far it reaches, and when a new one is due.

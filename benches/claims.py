@@ -75,10 +75,10 @@ CLAIMS = (
         1.3,
         "x",
     ),
-    Claim("threads and two loops, one core: of ideal", "mixed", "of ideal", ">=", 0.94),
-    Claim("threads and two loops, one core: least to most cycles of one", "mixed", "evenness", ">=", 0.95),
+    Claim("threads and two loops on one pool: of ideal", "mixed", "of ideal", ">=", 0.94),
+    Claim("threads and two loops on one pool: least to most cycles of one", "mixed", "evenness", ">=", 0.95),
     Claim(
-        "threads and two loops, one core: longest wait, to the ideal one",
+        "threads and two loops on one pool: longest wait, to the ideal one",
         "mixed",
         "longest wait to ideal",
         "<=",

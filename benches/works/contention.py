@@ -16,6 +16,7 @@ from typing import Any
 from benches.model import OURS, Figure, Work, ratio
 from benches.peers import threads
 from benches.sampling import Effort, Progress, interleave
+from benches.works.fifo import FIFO, Locks
 
 __all__ = ["Outcome", "crowd", "few", "held", "scaling", "unheld"]
 
@@ -96,11 +97,17 @@ def _case(name: str, size: int, workers: int, hold: float, seconds: float) -> Ca
     return case
 
 
+def _queue(size: int, workers: int, hold: float, seconds: float) -> Outcome:
+    queue = Locks(size)
+    return crowd(queue.get, queue.put, workers=workers, hold=hold, seconds=seconds)
+
+
 def _work(work: Work, effort: Effort, progress: Progress, *, size: int, workers: int, hold: float) -> Work:
     # Without a hold a thread runs until its turn of the GIL is over: only many turns of each tell how even they are.
     seconds = effort.seconds if hold else 2 * max(effort.seconds, 1.0)
     cases = {name: _case(name, size, workers, hold, seconds) for name in PEERS}
     if hold:
+        cases[FIFO] = lambda: _queue(size, workers, hold, seconds)
         cases[IDEAL] = lambda: crowd(object, lambda _: None, workers=size, hold=hold, seconds=effort.seconds)
     outcomes = interleave(effort.keep(cases), effort.few_rounds + 1, progress)
     work.more_is_better = True
@@ -152,7 +159,9 @@ def held(effort: Effort, progress: Progress) -> Work:
         "held",
         "32 threads on 8 connections, each held for 1 ms",
         "cycles/s",
-        "`time.sleep(0.001)` between take and return. Ideal: 8 threads that only sleep, in the same round.",
+        "`time.sleep(0.001)` between take and return. Ideal: 8 threads that only sleep, in the same round. "
+        "A bare FIFO: 8 permits and a deque of locks in plain Python: what strict turns of threads cost at the "
+        "least.",
     )
     return _work(work, effort, progress, size=8, workers=32, hold=0.001)
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from benches import noop
@@ -16,6 +14,7 @@ from benches.model import OURS, Figure, Work, ratio
 from benches.peers import tasks
 from benches.sampling import Effort, Progress, interleave
 from benches.works.contention import IDEAL, Outcome
+from benches.works.fifo import FIFO, Futures, Locks
 
 __all__ = ["mixed", "tasks_held"]
 
@@ -69,7 +68,8 @@ def tasks_held(effort: Effort, progress: Progress) -> Work:
         "1,000 tasks on 20 connections, each held for 1 ms",
         "cycles/s",
         "`await asyncio.sleep(0.001)` within the block, one event loop. Ideal: 20 tasks that only "
-        "sleep, in the same round.",
+        "sleep, in the same round. A bare FIFO: 20 permits and a deque of futures in plain Python, without "
+        "connections, time-outs or cancels: what strict turns cost on this loop at the least.",
         more_is_better=True,
     )
     seconds = _long_enough(effort)
@@ -85,6 +85,7 @@ def tasks_held(effort: Effort, progress: Progress) -> Work:
         return lambda: asyncio.run(run())
 
     cases = {name: case(name) for name in tasks.OPENERS}
+    cases[FIFO] = lambda: asyncio.run(_crowd(Futures(CAPACITY).block, CROWD, seconds))
     cases[IDEAL] = lambda: asyncio.run(_crowd(_Bare, CAPACITY, seconds))
     outcomes = interleave(effort.keep(cases), effort.few_rounds, progress)
     _fill(work, outcomes, CROWD)
@@ -110,35 +111,24 @@ def _fill(work: Work, outcomes: dict[str, list[Outcome]], crowd: int) -> None:
     )
 
 
-@contextmanager
-def _one_core() -> Iterator[None]:
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
-THREADS, TASKS_EACH = 40, 480
+# Of the connections, too: 6, and 7 for each loop.
+THREADS, TASKS_EACH = 300, 350
+HOLDERS = (6, 7)
 
 
 def mixed(effort: Effort, progress: Progress) -> Work:
     work = Work(
         "mixed",
-        f"{THREADS} threads and two event loops of {TASKS_EACH} tasks on 20 connections, held for 1 "
-        "ms, one core",
+        f"{THREADS} threads and two event loops of {TASKS_EACH} tasks on 20 connections, held for 1 ms",
         "cycles/s",
-        "A `ConnectionPool` and an `AsyncConnectionPool(shares=...)` on its capacity. No peer can do "
-        "this. Ideal: 6 threads "
-        "and twice 7 tasks that only sleep, in the same round.",
+        "A `ConnectionPool` and an `AsyncConnectionPool(shares=...)` on its capacity: one core of the pool for all. No "
+        "peer can do this. Ideal: 6 threads and twice 7 tasks that only sleep, in the same round. A bare FIFO: one of "
+        "locks with 6 permits, and for each loop one of futures with 7, so that each side keeps its share and none can "
+        "help out another.",
         more_is_better=True,
     )
     created: list[int] = []
-    seconds = _long_enough(effort)
+    seconds = 2 * _long_enough(effort)
 
     def ours() -> Outcome:
         from poolhouse import AsyncConnectionPool, ConnectionPool
@@ -154,11 +144,14 @@ def mixed(effort: Effort, progress: Progress) -> Work:
         pool.close_all()
         return outcome
 
-    def bare() -> Outcome:
-        return _mixture(_Sync, lambda: _Bare, (6, 7), seconds)
+    def queues() -> Outcome:
+        threads, tasks = HOLDERS
+        return _mixture(Locks(threads).block, lambda: Futures(tasks).block, (THREADS, TASKS_EACH), seconds)
 
-    with _one_core():
-        outcomes = interleave({OURS: ours, IDEAL: bare}, effort.few_rounds + 1, progress)
+    def bare() -> Outcome:
+        return _mixture(_Sync, lambda: _Bare, HOLDERS, seconds)
+
+    outcomes = interleave({OURS: ours, FIFO: queues, IDEAL: bare}, effort.few_rounds + 1, progress)
     _fill(work, outcomes, THREADS + 2 * TASKS_EACH)
     work.figures["connects"] = Figure.of(created)
     loans = statistics.median(sum(each.cycles) for each in outcomes[OURS])

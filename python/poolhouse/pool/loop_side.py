@@ -99,6 +99,8 @@ class LoopSide(Side):
         collected. *undo*: what to do instead when it is cancelled before it begins.
         """
         task = self.loop.create_task(_Later(work, undo))
+        # A loop may end before it is done; the place comes back even so, and the socket was shut before.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

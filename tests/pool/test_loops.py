@@ -223,22 +223,23 @@ def test_what_the_tasks_of_an_ended_loop_forgot_comes_back_when_somebody_waits(
 def test_a_loop_that_ends_while_a_connection_is_being_closed_says_nothing(
     threads: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A thread has a place of the loop just as that ends: the socket is shut, and nobody misses the rest of the close."""
+    """A thread has a place of the loop just as that ends: the socket is shut, and that will do."""
     pool = threads.pool(1)
     server = FakeServer()
     server.close_time = 30.0
     aio = AsyncConnectionPool(AsyncFakeConnector(server), shares=pool)
     loop = asyncio.new_event_loop()
 
-    async def use() -> FakeConnection:
-        async with aio.connection() as lease:
+    async def use(pool: AsyncConnectionPool[FakeConnection]) -> FakeConnection:
+        async with pool.connection() as lease:
             return lease.client
 
-    used = loop.run_until_complete(use())
+    used = loop.run_until_complete(use(aio))
     with pool.connection(AT_ONCE):
         loop.run_until_complete(asyncio.sleep(0))
-        assert used.ended and not used.closed
+        assert used.ended
+        assert not used.closed
         loop.close()
-    del aio, use
+    del aio
     gc.collect()
     assert "destroyed" not in caplog.text

@@ -19,7 +19,7 @@ from poolhouse.options import CONNECTION_OPTIONS, POOL_OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from poolhouse.pool.face import PoolStats
+    from poolhouse.pool.stats import PoolStats
 
 __all__ = [
     "ON_LEASE",

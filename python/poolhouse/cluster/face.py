@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolhouse.cluster.route import Route
 from poolhouse.errors import ConfigError, PoolClosed
-from poolhouse.pool.face import Holder, PoolStats
+from poolhouse.pool.stats import Holder, PoolStats
 
 if TYPE_CHECKING:
     from poolhouse.cluster.group import Group

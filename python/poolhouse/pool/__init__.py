@@ -26,8 +26,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from poolhouse.pool.face import Holder, PoolStats
 from poolhouse.pool.single import NullPool, StaticPool
+from poolhouse.pool.stats import Holder, PoolStats
 from poolhouse.pool.sync import ConnectionPool
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from poolhouse.errors import ConfigError
 from poolhouse.options import POOL_OPTIONS
 
 if TYPE_CHECKING:
-    from poolhouse.pool.face import Holder, PoolFace
+    from poolhouse.pool.face import PoolFace
+    from poolhouse.pool.stats import Holder
 
 logger = logging.getLogger("poolhouse.pool")
 

@@ -1,14 +1,13 @@
-"""What the pool of threads and the pool of tasks have in common: settings, sizes, statistics, messages. No
-I/O.
+"""What the pool of threads and the pool of tasks have in common: settings, hooks, and what the slow path and the native
+path call. No I/O.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
 import warnings
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
@@ -17,6 +16,7 @@ from poolhouse.config import PoolConfig, pool_options
 from poolhouse.errors import ConfigError, PoolClosed, PoolTimeout, TooManyWaiters
 from poolhouse.events import PoolEvents, collect_events, watched
 from poolhouse.pool import fork, keeper, leaks, log
+from poolhouse.pool.report import Report
 from poolhouse.pool.sides import Outlook, logger
 
 if TYPE_CHECKING:
@@ -29,91 +29,10 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
-__all__ = ["Holder", "PoolFace", "PoolStats"]
-
-#: Holders that a message names at the most.
-NAMED_HOLDERS = 10
+__all__ = ["PoolFace"]
 
 
-@dataclass(frozen=True)
-class PoolStats:
-    """A pool at one moment, and what it did so far. Times are in seconds."""
-
-    #: Connections that may be open or opening at the same time.
-    capacity: int
-    #: Connections that are kept when they are returned.
-    pool_size: int
-    #: Connections in borrowers' hands.
-    lent: int
-    #: Connections to be had.
-    idle: int
-    #: Connects under way.
-    connecting: int
-    #: Connections being closed that still count.
-    closing: int
-    #: Borrowers in the queue, also those whose connect is under way.
-    waiting: int
-    #: The most that ever waited at the same time.
-    most_waiting: int
-    #: Loans that have ended.
-    loans: int
-    #: Borrowers that had to queue.
-    waited: int
-    #: Borrowers refused by ``max_waiting``.
-    refused: int
-    #: Borrowers that gave up in time.
-    timeouts: int
-    #: Connects that worked.
-    connects: int
-    #: Connects that failed.
-    connect_failures: int
-    #: Connections closed, for any reason; the next five say why.
-    closes: int
-    #: Came back broken.
-    discarded: int
-    #: Too old, or idle for too long.
-    expired: int
-    #: Found dead by a check.
-    found_dead: int
-    #: Beyond ``pool_size`` at their return.
-    overflow_closed: int
-    #: Given up for another event loop, or for the threads.
-    retired: int
-    #: All the time that served borrowers waited.
-    wait_time: float
-    #: The longest of these waits.
-    longest_wait: float
-    #: Average time of a connect, 0 while none is known.
-    connect_time: float
-
-
-@dataclass(frozen=True)
-class Holder:
-    """One lease that is out: who has it, since when, and where it was taken."""
-
-    #: A number that tells connections of one pool apart.
-    connection: int
-    #: ``"thread 'worker-3'"`` or ``"task 'Task-7'"``.
-    who: str
-    #: Seconds that it is out.
-    seconds: float
-    #: ``"file.py:12"``, or ``""`` where that is not known.
-    where: str
-    #: ``threading.get_ident()`` of the thread that took it.
-    thread: int
-    #: When it was taken, as ``time.monotonic()`` has it.
-    since: float
-    #: ``id()`` of the task that took it, 0 for a thread.
-    task: int
-    #: The stack at the borrow, where ``leak_detection`` is on; else ``""``.
-    stack: str = ""
-
-    def __str__(self) -> str:
-        place = f", taken at {self.where}" if self.where else ""
-        return f"{self.who} for {self.seconds:.2f} s{place}"
-
-
-class PoolFace(_core.Pool, Generic[C]):
+class PoolFace(Report, Generic[C]):
     """What both pools have. See :class:`poolhouse.ConnectionPool`."""
 
     #: Whether its borrowers are tasks.
@@ -161,67 +80,6 @@ class PoolFace(_core.Pool, Generic[C]):
     def _tracer(self) -> Callable[[], object] | None:
         """What notes the stack of each borrower, where somebody wants to know."""
         return None if self.config.leak_detection is None else leaks.note
-
-    # -- sizes
-
-    @property
-    def size(self) -> int:
-        """Open connections within ``pool_size``."""
-        numbers = self._numbers()
-        return int(min(numbers["lent"] + numbers["idle"], numbers["pool_size"]))
-
-    @property
-    def overflow(self) -> int:
-        """Open connections beyond ``pool_size``."""
-        numbers = self._numbers()
-        return int(max(numbers["lent"] + numbers["idle"] - numbers["pool_size"], 0))
-
-    @property
-    def checkedin(self) -> int:
-        """Idle connections."""
-        return int(self._numbers()["idle"])
-
-    @property
-    def checkedout(self) -> int:
-        """Connections that are out."""
-        return int(self._numbers()["lent"])
-
-    @property
-    def closed(self) -> bool:
-        """Whether the pool was closed."""
-        return self._closed
-
-    def stats(self) -> PoolStats:
-        """All numbers of this moment. Takes no lock and stops nobody."""
-        return PoolStats(**self._numbers())
-
-    def holders(self) -> list[Holder]:
-        """Who has a connection now, the longest first."""
-        now = monotonic()
-        tasks = self._task_names()
-        rows = [
-            Holder(
-                connection=slot,
-                who=tasks.get(task, "a task that has ended") if task else _thread_name(thread),
-                seconds=max(now - since, 0.0),
-                where=self._place(file, line, thread, task, trace) if file is not None else "",
-                thread=thread,
-                since=since,
-                task=task,
-                stack=leaks.shown(trace) if trace else "",
-            )
-            for slot, thread, task, since, file, line, trace in self._holders()
-        ]
-        return sorted(rows, key=lambda row: -row.seconds)
-
-    def __repr__(self) -> str:
-        numbers = self._numbers()
-        opened = numbers["lent"] + numbers["idle"]
-        pool_size = numbers["pool_size"]
-        return (
-            f"{type(self).__name__}(pool_size={pool_size}, max_overflow={numbers['capacity'] - pool_size}, "
-            f"current_size={min(opened, pool_size)}, overflow={max(opened - pool_size, 0)})"
-        )
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -379,63 +237,15 @@ class PoolFace(_core.Pool, Generic[C]):
             logger.debug("%s: checking a connection failed", self.title, exc_info=True)
             return False
 
-    def exhausted(self, waited: float) -> PoolTimeout:
-        """The error of a borrower who waited in vain: it says why."""
-        numbers = self._numbers()
-        parts = [
-            (
-                f"Connection pool exhausted: {self.title} (pool_size={numbers['pool_size']}, "
-                f"max_overflow={numbers['capacity'] - numbers['pool_size']}) had no connection within "
-                f"{waited:.2f} s: {numbers['lent']} lent, {numbers['idle']} idle, "
-                f"{numbers['connecting']} connecting, {numbers['waiting']} waiting"
-            )
-        ]
-        if self.outlook.error is not None:
-            error = self.outlook.error
-            parts.append(f"the server is down: {type(error).__name__}: {error}")
-        holders = self.holders()
-        mine = [holder for holder in holders if self._is_mine(holder)]
-        if mine:
-            parts.append(f"this {_kind(mine[0].who)} holds one itself: {mine[0]}")
-        if holders:
-            named = "; ".join(map(str, holders[:NAMED_HOLDERS]))
-            more = len(holders) - NAMED_HOLDERS
-            parts.append(f"held by {named}" + (f"; and {more} more" if more > 0 else ""))
-        timeout = PoolTimeout(". ".join(parts))
-        timeout.__cause__ = self.outlook.error
-        return timeout
-
-    def _is_mine(self, holder: Holder) -> bool:
-        return not holder.task and holder.thread == threading.get_ident()
-
-    def _task_names(self) -> dict[int, str]:
-        """The tasks that may hold a connection, by address."""
-        names: dict[int, str] = {}
-        for partner in self._partnered():
-            names.update(partner._task_names())
-        return names
-
     def _note_borrower(self, lease: Any) -> None:
         """The line that a message names is that of whoever called us, not of the block that borrows for them."""
         frame = leaks.borrower()
         if frame is not None:
             lease._taken_at(frame)
 
-    def _place(self, file: str, line: int, thread: int, task: int, trace: Any) -> str:
-        found = leaks.line_outside(file, line, thread, task and self._task_at(task), trace or ())
-        return f"{found[0]}:{found[1]}"
-
     def _bare(self, connection: Any) -> Any:
         """What :meth:`_ping` takes, of what ``get`` gave."""
         return _core.connection_of(connection)
-
-    def _task_at(self, address: int) -> Any:
-        """The task at *address*, if it is one that may hold a connection."""
-        return next((found for each in self._partnered() if (found := each._task_at(address))), None)
-
-    def _partnered(self) -> list[PoolFace[Any]]:
-        """The pools that share this one's capacity."""
-        return [partner for reference in list(self._partners) if (partner := reference()) is not None]
 
     # -- called by the native path
 
@@ -539,13 +349,3 @@ def monotonic_seed() -> int:
     import os
 
     return int.from_bytes(os.urandom(7), "little")
-
-
-def _kind(who: str) -> str:
-    return who.split(" ", 1)[0]
-
-
-def _thread_name(thread: int) -> str:
-    # A look-up that takes no lock, unlike threading.enumerate().
-    known = threading._active.get(thread)  # type: ignore[attr-defined]  # private, but there since 2.3
-    return f"thread {known.name!r}" if known is not None else f"thread {thread}"

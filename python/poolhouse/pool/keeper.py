@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from poolhouse.config import PoolConfig
-    from poolhouse.pool.face import Holder, PoolFace
+    from poolhouse.pool.face import PoolFace
     from poolhouse.pool.sides import Side
+    from poolhouse.pool.stats import Holder
 
 logger = logging.getLogger("poolhouse.pool")
 

@@ -32,7 +32,8 @@ from poolhouse.connectors.base import AsyncConnector, Connector
 from poolhouse.errors import PoolError, PoolTimeout
 from poolhouse.pool import steps
 from poolhouse.pool.asyncio import AsyncConnectionPool
-from poolhouse.pool.face import NAMED_HOLDERS, PoolFace
+from poolhouse.pool.face import PoolFace
+from poolhouse.pool.report import NAMED_HOLDERS
 from poolhouse.pool.sync import ConnectionPool
 
 if TYPE_CHECKING:

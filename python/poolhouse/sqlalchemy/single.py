@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.pool import ConnectionPoolEntry
 
-    from poolhouse.pool.face import Holder, PoolStats
+    from poolhouse.pool.stats import Holder, PoolStats
 
 __all__ = ["NullPool", "StaticPool"]
 

@@ -1,0 +1,148 @@
+"""What a pool says of itself: sizes, statistics, who holds its connections, and why somebody waited in vain."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from poolhouse import _core
+from poolhouse.errors import PoolTimeout
+from poolhouse.pool import leaks
+from poolhouse.pool.stats import Holder, PoolStats
+
+if TYPE_CHECKING:
+    from poolhouse.pool.face import PoolFace
+    from poolhouse.pool.sides import Outlook
+
+__all__ = ["NAMED_HOLDERS", "Report"]
+
+#: Holders that a message names at the most.
+NAMED_HOLDERS = 10
+
+
+class Report(_core.Pool):
+    """The part of a pool that tells. It looks at the state of this moment, takes no lock, and stops nobody."""
+
+    title: str
+    outlook: Outlook
+    #: The pools that share this one's capacity.
+    _partners: list[weakref.ref[PoolFace[Any]]]
+
+    @property
+    def size(self) -> int:
+        """Open connections within ``pool_size``."""
+        numbers = self._numbers()
+        return int(min(numbers["lent"] + numbers["idle"], numbers["pool_size"]))
+
+    @property
+    def overflow(self) -> int:
+        """Open connections beyond ``pool_size``."""
+        numbers = self._numbers()
+        return int(max(numbers["lent"] + numbers["idle"] - numbers["pool_size"], 0))
+
+    @property
+    def checkedin(self) -> int:
+        """Idle connections."""
+        return int(self._numbers()["idle"])
+
+    @property
+    def checkedout(self) -> int:
+        """Connections that are out."""
+        return int(self._numbers()["lent"])
+
+    @property
+    def closed(self) -> bool:
+        """Whether the pool was closed."""
+        return self._closed
+
+    def stats(self) -> PoolStats:
+        """All numbers of this moment. Takes no lock and stops nobody."""
+        return PoolStats(**self._numbers())
+
+    def holders(self) -> list[Holder]:
+        """Who has a connection now, the longest first."""
+        now = monotonic()
+        tasks = self._task_names()
+        rows = [
+            Holder(
+                connection=slot,
+                who=tasks.get(task, "a task that has ended") if task else _thread_name(thread),
+                seconds=max(now - since, 0.0),
+                where=self._place(file, line, thread, task, trace) if file is not None else "",
+                thread=thread,
+                since=since,
+                task=task,
+                stack=leaks.shown(trace) if trace else "",
+            )
+            for slot, thread, task, since, file, line, trace in self._holders()
+        ]
+        return sorted(rows, key=lambda row: -row.seconds)
+
+    def __repr__(self) -> str:
+        numbers = self._numbers()
+        opened = numbers["lent"] + numbers["idle"]
+        pool_size = numbers["pool_size"]
+        return (
+            f"{type(self).__name__}(pool_size={pool_size}, max_overflow={numbers['capacity'] - pool_size}, "
+            f"current_size={min(opened, pool_size)}, overflow={max(opened - pool_size, 0)})"
+        )
+
+    def exhausted(self, waited: float) -> PoolTimeout:
+        """The error of a borrower who waited in vain: it says why."""
+        numbers = self._numbers()
+        parts = [
+            (
+                f"Connection pool exhausted: {self.title} (pool_size={numbers['pool_size']}, "
+                f"max_overflow={numbers['capacity'] - numbers['pool_size']}) had no connection within "
+                f"{waited:.2f} s: {numbers['lent']} lent, {numbers['idle']} idle, "
+                f"{numbers['connecting']} connecting, {numbers['waiting']} waiting"
+            )
+        ]
+        if self.outlook.error is not None:
+            error = self.outlook.error
+            parts.append(f"the server is down: {type(error).__name__}: {error}")
+        holders = self.holders()
+        mine = [holder for holder in holders if self._is_mine(holder)]
+        if mine:
+            parts.append(f"this {_kind(mine[0].who)} holds one itself: {mine[0]}")
+        if holders:
+            named = "; ".join(map(str, holders[:NAMED_HOLDERS]))
+            more = len(holders) - NAMED_HOLDERS
+            parts.append(f"held by {named}" + (f"; and {more} more" if more > 0 else ""))
+        timeout = PoolTimeout(". ".join(parts))
+        timeout.__cause__ = self.outlook.error
+        return timeout
+
+    def _is_mine(self, holder: Holder) -> bool:
+        return not holder.task and holder.thread == threading.get_ident()
+
+    def _task_names(self) -> dict[int, str]:
+        """The tasks that may hold a connection, by address."""
+        names: dict[int, str] = {}
+        for partner in self._partnered():
+            names.update(partner._task_names())
+        return names
+
+    def _place(self, file: str, line: int, thread: int, task: int, trace: Any) -> str:
+        found = leaks.line_outside(file, line, thread, task and self._task_at(task), trace or ())
+        return f"{found[0]}:{found[1]}"
+
+    def _task_at(self, address: int) -> Any:
+        """The task at *address*, if it is one that may hold a connection."""
+        return next((found for each in self._partnered() if (found := each._task_at(address))), None)
+
+    def _partnered(self) -> list[PoolFace[Any]]:
+        """The pools that share this one's capacity."""
+        return [partner for reference in list(self._partners) if (partner := reference()) is not None]
+
+
+def _kind(who: str) -> str:
+    return who.split(" ", 1)[0]
+
+
+def _thread_name(thread: int) -> str:
+    # A look-up that takes no lock, unlike threading.enumerate().
+    known = threading._active.get(thread)  # type: ignore[attr-defined]  # private, but there since 2.3
+    return f"thread {known.name!r}" if known is not None else f"thread {thread}"

@@ -132,9 +132,13 @@ pub(crate) fn is_fast() -> bool {
     WAY.load(Ordering::Relaxed) != 0
 }
 
-/// The place that called us.
+/// The place that called us. Nowhere on free-threaded builds: the code object is most often the same in all threads, and its reference
+/// count, changed at each borrow, would be what they wait for.
 #[inline(always)]
 pub(crate) fn here(_py: Python<'_>) -> Place {
+    if cfg!(Py_GIL_DISABLED) {
+        return Place::NOWHERE;
+    }
     #[cfg(all(Py_3_12, not(Py_GIL_DISABLED)))]
     {
         let way = WAY.load(Ordering::Relaxed);

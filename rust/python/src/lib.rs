@@ -21,6 +21,9 @@
 //! slot holds is reached only by whoever has the slot in hand or on loan (`shared`); a lease's contents are written once, before the
 //! state that publishes them (`lease`); a token is used up by one swap (`tokens`); a waker belongs to whoever swaps it out (`shared`).
 //! The pool's pointer to its state changes only in a forked child that has one thread (`pool`).
+//!
+//! What it costs is reference counts that all threads change. So no line is noted of who borrows (`caller`), and the type of leases, of which
+//! each borrow makes one, is not counted at all.
 
 mod alarms;
 mod awaitable;
@@ -48,12 +51,26 @@ fn notes_places_fast() -> bool {
     caller::is_fast()
 }
 
+/// Leave the references to this type uncounted, as CPython does for its own types. Each object counts as one, so all threads that
+/// borrow would write to one cache line. The type is never freed as it is.
+#[cfg(Py_GIL_DISABLED)]
+fn immortalise<T: pyo3::PyTypeInfo>(py: Python<'_>) {
+    // SAFETY: a live object; this value of the thread-local part of its count says that it is immortal, to all who look.
+    unsafe {
+        (*T::type_object_raw(py).cast::<pyo3::ffi::PyObject>())
+            .ob_ref_local
+            .store(u32::MAX, std::sync::atomic::Ordering::Relaxed)
+    };
+}
+
 /// The lock-free core of poolhouse.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     caller::calibrate();
     module.add_class::<pool::Pool>()?;
     module.add_class::<lease::Lease>()?;
+    #[cfg(Py_GIL_DISABLED)]
+    immortalise::<lease::Lease>(module.py());
     module.add_class::<tokens::Grant>()?;
     module.add_class::<tokens::Permit>()?;
     module.add_class::<tokens::Waiter>()?;

@@ -89,6 +89,8 @@ faults! {
     PlaceByStore,
     /// A verdict is written over whatever is there. (shuttle: nudges)
     GrantByStore,
+    /// A grant that comes too late leaves the slot marked for the one who has left. (loom: yield_meets_group_end)
+    GrantLeavesMark,
     /// A waiter leaves over whatever is there. (shuttle: nudges)
     LeaveByStore,
     /// A return writes IDLE over whatever is there. (loom: release_meets_its_double)

@@ -58,6 +58,7 @@
 //! | shrink while size is above the capacity | while what stays is | The place of a connection that is closing goes to a waiter: one too many. |
 //! | look for ending groups after clearing their bit, and after raising it | once | A group that ends at this moment loses its bit, or the last one leaves it up. |
 //! | a return reads alarm, then looks at its epoch | looks first | An evict comes between the two, and its sweep sees the slot in hand: it is laid down as fresh, and lent. |
+//! | a grant that comes too late leaves the slot as it was | marked for the waiter | Who has it in hand keeps it: a connection of its own as a permit of a group that has ended. |
 //! | first take the idle one, then closing + 1 | reserve first | The reservation finds nothing idle; the one that comes back meanwhile sees no excess. |
 
 use crate::arena::Arena;

@@ -67,24 +67,41 @@ impl<S: Default, N: Default> Pool<S, N> {
     }
 
     /// Decide for a waiter: write the slot for it, then its verdict, by one compare-and-swap on the word that was read (I5).
+    ///
+    /// Where the waiter has left, or somebody else has decided, the slot stays in hand, as it was. For its group may have ended since, and who
+    /// has it in hand may keep it.
     pub(crate) fn grant(&self, host: &impl Host, hand: Hand, found: Found) -> Result<(), Hand> {
         let slot = self.slot(hand.0);
         let before = slot.word();
         let group = found.word.group();
-        let verdict = if self.conn_group(&hand) == Some(group) {
-            slot.put(SlotWord::new(State::Lent, group, before.generation()));
-            Verdict::Granted
-        } else {
+        let creates = self.conn_group(&hand) != Some(group);
+        let (state, verdict) =
+            if creates { (State::Connecting, Verdict::Create) } else { (State::Lent, Verdict::Granted) };
+        if creates {
             self.groups.retain(group);
-            slot.put(SlotWord::new(State::Connecting, group, before.generation()));
-            Verdict::Create
-        };
-        self.leave_state(host, before);
+        }
+        slot.put(SlotWord::new(state, group, before.generation()));
+        if before.is(State::Closing) {
+            // Before the verdict: the waiter may come to close it, too.
+            self.capacity.end_closing();
+        }
         let verdict = NodeWord::verdict(verdict, hand.0);
         if planted(Fault::GrantByStore) {
             self.table.node(found.node).put(verdict);
         } else if !self.table.node(found.node).cas(found.word, verdict) {
+            if before.is(State::Closing) {
+                self.capacity.add_closing();
+            }
+            if !planted(Fault::GrantLeavesMark) {
+                slot.put(before);
+                if creates {
+                    self.release_group(host, group);
+                }
+            }
             return Err(hand);
+        }
+        if before.is(State::Connecting) {
+            self.release_group(host, before.group());
         }
         host.wake(found.node, found.word.ticket());
         if found.word.nudged() && !planted(Fault::GrantSwallowsNudge) {

@@ -115,6 +115,31 @@ fn last_of_a_group_meets_group_end() {
     });
 }
 
+/// A claimant is about to hand its connection to an older waiter of another group, which leaves at that moment, and its group ends: what is in
+/// hand is as it was, of the claimant's own group.
+#[test]
+fn yield_meets_group_end() {
+    explore("yield_meets_group_end", 2, || {
+        let pool = pool(Settings { fair_after: 10, ..settings(1, 0) });
+        let group = pool.open_group().unwrap();
+        let [a, b, c] = [0, group, 0].map(|group| Engine::new(&pool, group));
+        let loan = a.acquire().lent();
+        b.now.set(100);
+        let old = b.acquire().sleeps();
+        // It is young, so the connection is put down.
+        a.now.set(105);
+        a.release(loan);
+        c.now.set(2_000);
+        let other = spawn(c, Engine::acquire);
+        b.now.set(2_000);
+        b.cancel(old);
+        pool.end_group(&b, group);
+        b.close_all();
+        end(vec![(a, End::Nothing), (b, End::Nothing), other.join().unwrap()]);
+        assert_eq!(pool.open_group(), Some(group));
+    });
+}
+
 /// The last connection of an ended group comes back while a new group asks for a number.
 #[test]
 fn number_is_reused() {

@@ -140,8 +140,9 @@ mod tests {
     fn the_first_entries_are_those_that_get_finds() {
         let arena = Arena::<u64>::new();
         arena.grow(FIRST * 3 - 1);
+        arena.grow(FIRST * 7 - 1);
         let room = arena.len();
-        for count in [0, 1, FIRST - 1, FIRST, FIRST + 1, room - 1, room, room + 1, FIRST << 10] {
+        for count in [0, 1, FIRST - 1, FIRST, FIRST + 1, FIRST * 3, FIRST * 4, room - 1, room, room + 1, FIRST << 10] {
             let taken: Vec<_> = arena.take(count).map(ptr::from_ref).collect();
             let each: Vec<_> = (0..count.min(room)).map(|index| ptr::from_ref(arena.get(index).unwrap())).collect();
             assert_eq!(taken, each, "count {count}");

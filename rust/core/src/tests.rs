@@ -421,7 +421,8 @@ fn the_pace_of_moves_is_exact() {
     let (pool, group) = shared_by((20, 0), (20, 0));
     pool.connect_time.set(5);
     // The margin of one who has waited for 1,000: the bound, two connects and a 32nd of that.
-    assert_eq!([949, 950].map(|own| pool.goes_over(0, group, 1_000, own, 2_000_000)), [true, false]);
+    let leads = [50, 51].map(|lead| pool.goes_over(0, group, 1_000, 1_000 - lead, 1_000_000 * lead));
+    assert_eq!(leads, [false, true]);
     // 2 * 1,000² / (40 * 500) = 100; what does not go over does not count.
     let later = |lead: u64, times: [u64; 2]| {
         pool.moved.set(2_000_000);

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
-import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -41,8 +40,6 @@ C = TypeVar("C")
 
 #: Seconds for which the tasks that were found are good enough for a message.
 TASKS_KEPT = 0.1
-#: Built without a GIL.
-FREE_THREADED = "t" in sys.abiflags
 
 __all__ = ["AsyncConnectionPool"]
 
@@ -140,16 +137,10 @@ class AsyncConnectionPool(PoolFace[C]):
             if side.loop.is_closed() and self._sides.pop(key, None) is not None:
                 self._end_group(side.group)
                 gone.append(side)
-        if gone and self._may_have_lent(gone):
+        if any(self._lends(side.group) for side in gone):
             # From CPython 3.12 on the tasks that ``asyncio.run`` cancels end as cycles, and with them what they did
             # not give back. Those who wait for it do nothing that would have the garbage collected.
             gc.collect()
-
-    def _may_have_lent(self, sides: list[LoopSide]) -> bool:
-        if FREE_THREADED:
-            # There nobody can look at what somebody else has on loan.
-            return self.checkedout > 0
-        return any(side in sides for _, _, side in self._lent())
 
     def reclaim_from_loops(self) -> None:
         """Take back what event loops had that have ended, now that somebody must wait."""

@@ -670,6 +670,11 @@ impl Pool {
         crate::report::numbers(py, self.shared()?)
     }
 
+    /// Whether a connection of this group is out.
+    fn _lends(&self, group: Group) -> PyResult<bool> {
+        Ok(self.shared()?.core.loans().any(|loan| loan.group == group))
+    }
+
     /// The connections that are out: (slot, connection, side), for an engine that must end them.
     fn _lent(&self, py: Python<'_>) -> PyResult<Vec<crate::report::Lent>> {
         Ok(crate::report::lent(py, self.shared()?))

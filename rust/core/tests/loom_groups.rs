@@ -101,7 +101,7 @@ fn group_end_meets_group_end() {
 /// The same with the second group's end and return one after the other: each must find the bit up.
 #[test]
 fn last_of_a_group_meets_group_end() {
-    explore("last_of_a_group_meets_group_end", 4, || {
+    explore("last_of_a_group_meets_group_end", 3, || {
         let pool = pool(settings(2, 0));
         let (one, two) = (pool.open_group().unwrap(), pool.open_group().unwrap());
         let (a, b) = (Engine::new(&pool, one), Engine::new(&pool, two));

@@ -137,6 +137,7 @@ def test_cancel12_on_the_way_into_the_end_of_a_connection(
     bench.finish()
 
 
+@pytest.mark.untraced
 def test_cancel13_signal_handler_that_borrows(threads: Bench, restored_signals: None) -> None:
     pool = threads.pool(4)
     ran = 0
@@ -204,6 +205,7 @@ def test_cancel13_log_handler_that_borrows(bench: Bench) -> None:
     assert_whole(bench, pool)
 
 
+@pytest.mark.untraced
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_cancel13_finalizers_that_borrow(threads: Bench) -> None:
     pool = threads.pool(4)

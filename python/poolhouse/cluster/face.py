@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolhouse.cluster.route import Route
 from poolhouse.errors import ConfigError, PoolClosed
+from poolhouse.pool.sizes import Sizes
 from poolhouse.pool.stats import Holder, PoolStats
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class NodeStats:
     pool: PoolStats
 
 
-class ClusterFace:
+class ClusterFace(Sizes):
     """What both sides have. It stands where a pool would; its numbers are those of all nodes together."""
 
     def __init__(self, group: Group, config: PoolConfig) -> None:
@@ -73,36 +74,12 @@ class ClusterFace:
         self.group.attend(monotonic())
         return Route(self.group.nodes, timeout, avoid=avoid, only=only, write=write, title=self.title)
 
-    # -- sizes
-
-    @property
-    def size(self) -> int:
-        """Open connections within ``pool_size``, of all nodes."""
-        return sum(min(pool["lent"] + pool["idle"], pool["pool_size"]) for pool in self._each())
-
-    @property
-    def overflow(self) -> int:
-        """Open connections beyond ``pool_size``, of all nodes."""
-        return sum(max(pool["lent"] + pool["idle"] - pool["pool_size"], 0) for pool in self._each())
-
-    @property
-    def checkedin(self) -> int:
-        """Idle connections, of all nodes."""
-        return int(self._numbers()["idle"])
-
-    @property
-    def checkedout(self) -> int:
-        """Connections that are out, of all nodes."""
-        return int(self._numbers()["lent"])
+    # -- what it says of itself
 
     @property
     def closed(self) -> bool:
         """Whether the cluster was closed."""
         return self.group.closed
-
-    def stats(self) -> PoolStats:
-        """All numbers of this moment, of all nodes together."""
-        return PoolStats(**self._numbers())
 
     def nodes(self) -> list[NodeStats]:
         """Each node at this moment, as configured."""

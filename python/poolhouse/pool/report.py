@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from poolhouse import _core
 from poolhouse.errors import PoolTimeout
 from poolhouse.pool import leaks
-from poolhouse.pool.stats import Holder, PoolStats
+from poolhouse.pool.sizes import Sizes
+from poolhouse.pool.stats import Holder
 
 if TYPE_CHECKING:
     from poolhouse.pool.face import PoolFace
@@ -22,7 +23,7 @@ __all__ = ["NAMED_HOLDERS", "Report"]
 NAMED_HOLDERS = 10
 
 
-class Report(_core.Pool):
+class Report(_core.Pool, Sizes):
     """The part of a pool that tells. It looks at the state of this moment, takes no lock, and stops nobody."""
 
     title: str
@@ -31,35 +32,9 @@ class Report(_core.Pool):
     _partners: list[weakref.ref[PoolFace[Any]]]
 
     @property
-    def size(self) -> int:
-        """Open connections within ``pool_size``."""
-        numbers = self._numbers()
-        return int(min(numbers["lent"] + numbers["idle"], numbers["pool_size"]))
-
-    @property
-    def overflow(self) -> int:
-        """Open connections beyond ``pool_size``."""
-        numbers = self._numbers()
-        return int(max(numbers["lent"] + numbers["idle"] - numbers["pool_size"], 0))
-
-    @property
-    def checkedin(self) -> int:
-        """Idle connections."""
-        return int(self._numbers()["idle"])
-
-    @property
-    def checkedout(self) -> int:
-        """Connections that are out."""
-        return int(self._numbers()["lent"])
-
-    @property
     def closed(self) -> bool:
         """Whether the pool was closed."""
         return self._closed
-
-    def stats(self) -> PoolStats:
-        """All numbers of this moment. Takes no lock and stops nobody."""
-        return PoolStats(**self._numbers())
 
     def holders(self) -> list[Holder]:
         """Who has a connection now, the longest first."""
@@ -114,6 +89,9 @@ class Report(_core.Pool):
         timeout = PoolTimeout(". ".join(parts))
         timeout.__cause__ = self.outlook.error
         return timeout
+
+    def _each(self) -> list[dict[str, Any]]:
+        return [self._numbers()]
 
     def _is_mine(self, holder: Holder) -> bool:
         return not holder.task and holder.thread == threading.get_ident()

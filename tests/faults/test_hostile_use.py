@@ -277,6 +277,7 @@ SUBINTERPRETER = """
 """
 
 
+@pytest.mark.untraced
 def test_a_subinterpreter_is_told_that_it_cannot() -> None:
     """The native module keeps state for each process: a second interpreter gets an ImportError that says so."""
     done = subprocess.run(

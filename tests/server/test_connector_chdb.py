@@ -109,6 +109,7 @@ def test_ch03_later_connections_ask_the_engine_nothing(connector: ChdbConnector)
     connector.close(second)
 
 
+@pytest.mark.untraced
 def test_connect_is_cheap_once_the_engine_runs(connector: ChdbConnector) -> None:
     """Some 0.5 ms; with the handshake it would be 10 ms."""
     connector.close(connector.connect())

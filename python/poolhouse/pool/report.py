@@ -23,6 +23,7 @@ __all__ = ["NAMED_HOLDERS", "Report"]
 NAMED_HOLDERS = 10
 
 
+# The native pool goes first: the numbers are its.
 class Report(_core.Pool, Sizes):
     """The part of a pool that tells. It looks at the state of this moment, takes no lock, and stops nobody."""
 

@@ -10,7 +10,7 @@ __all__ = ["Sizes"]
 
 
 class Sizes:
-    """What is read from the numbers of :meth:`_each` pool; with several, as of a cluster's nodes, their sum."""
+    """Read from the numbers of one pool, or of several, as of a cluster's nodes: then each is their sum."""
 
     def _each(self) -> list[dict[str, Any]]:
         """The numbers of each pool at this moment."""

@@ -109,16 +109,6 @@ def test_ch03_later_connections_ask_the_engine_nothing(connector: ChdbConnector)
     connector.close(second)
 
 
-@pytest.mark.untraced
-def test_connect_is_cheap_once_the_engine_runs(connector: ChdbConnector) -> None:
-    """Some 0.5 ms; with the handshake it would be 10 ms."""
-    connector.close(connector.connect())
-    began = time.perf_counter()
-    for _ in range(20):
-        connector.close(connector.connect())
-    assert time.perf_counter() - began < 0.1
-
-
 def test_ch11_what_the_borrower_changed_is_undone(
     connector: ChdbConnector, connection: PooledChdbClient
 ) -> None:

@@ -16,8 +16,11 @@ import threading
 import time
 import uuid
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from poolhouse import threads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,15 +76,20 @@ class Killer:
         self._pending.append(query_id)
         try:
             self._ticket.pop()
+            # Not a daemon: a program that is ended by Ctrl-C still kills its query.
+            thread = threading.Thread(target=self._run, name="poolhouse-kill", daemon=False)
+            threads.start(thread, wait=True)
         except IndexError:
             # The thread that is at it will find it.
             return
-        try:
-            threading.Thread(target=self._run, name="poolhouse-kill", daemon=False).start()
         except RuntimeError:
             # The interpreter ends, or the system is at its limit.
             self._ticket.append(None)
             logger.warning("%s: queries that were given up cannot be killed", self._options.server)
+        except BaseException:
+            # Of a signal handler. At worst two threads are at it for once.
+            self._ticket.append(None)
+            raise
 
     def _run(self) -> None:
         while True:
@@ -104,8 +112,9 @@ class Killer:
 
     def _take(self) -> list[str]:
         batch = []
-        while self._pending:
-            batch.append(self._pending.popleft())
+        with suppress(IndexError):
+            while True:
+                batch.append(self._pending.popleft())
         return batch
 
     def _kill(self, batch: list[str]) -> None:

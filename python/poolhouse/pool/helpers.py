@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from poolhouse import threads
+
 logger = logging.getLogger("poolhouse.pool")
 
 __all__ = ["forget", "run"]
@@ -102,7 +104,7 @@ def run(job: Callable[[], Any], context: Context | None = None) -> None:
     try:
         helper = _idle.pop()
     except IndexError:
-        _Helper(work).start()
+        threads.start(_Helper(work))
     else:
         helper.give(work)
 

@@ -18,6 +18,8 @@ import weakref
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from poolhouse import threads
+
 if TYPE_CHECKING:
     from poolhouse.config import PoolConfig
     from poolhouse.pool.face import PoolFace
@@ -103,7 +105,9 @@ class Keeper:
     def start(self) -> None:
         """Begin. A system without threads to spare has a pool without a keeper."""
         try:
-            threading.Thread(target=self._run, name=f"poolhouse-keeper ({self._title})", daemon=True).start()
+            threads.start(
+                threading.Thread(target=self._run, name=f"poolhouse-keeper ({self._title})", daemon=True)
+            )
         except RuntimeError:
             logger.warning("%s: its background thread cannot be started", self._title, exc_info=True)
 

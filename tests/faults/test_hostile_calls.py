@@ -1,0 +1,111 @@
+"""An exception wherever a signal handler can really raise one loses nothing, the standard library's lines included.
+
+The interpreter looks for signals at the start of a Python function and when a call comes back. A thread that is
+started, a condition that is entered, a lock that is released: all of them have such places inside, and do not mend what
+they leave behind when they are cut short there. So the pool must not depend on it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from poolhouse.pool import helpers
+from tests.faults.drivers import Threads
+from tests.faults.test_hostile_lines import Struck
+
+TESTS = str(Path(__file__).parent.parent)
+
+pytestmark = [
+    pytest.mark.untraced,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+class Strike:
+    """Raises at the *nth* place of this thread where the interpreter looks for signals."""
+
+    def __init__(self, nth: int) -> None:
+        self.left = nth
+        #: Where that was.
+        self.fired: str | None = None
+
+    def profile(self, frame: FrameType, event: str, _: object) -> None:
+        """A profiler's exception comes where that of a signal handler comes."""
+        if event not in ("call", "c_return") or self.fired or frame.f_code.co_filename.startswith(TESTS):
+            return
+        self.left -= 1
+        if self.left == 0:
+            self.fired = f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}, {event}"
+            raise Struck
+
+    def during(self, work: Callable[[], Any]) -> Any:
+        """Do *work*; what it returns, or raises."""
+        before = sys.getprofile()
+        sys.setprofile(self.profile)
+        try:
+            return work()
+        except BaseException as error:
+            return error.with_traceback(None)
+        finally:
+            sys.setprofile(before)
+
+
+@pytest.fixture(params=["new thread", "idle thread"])
+def helper(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who does what is handed over: a thread that is started for it, or as a rule one that waits for work."""
+    if request.param == "new thread":
+        monkeypatch.setattr(helpers, "LINGER", 0.0)
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: None)
+    # The standard library's logging has such places too.
+    monkeypatch.setattr(logging.getLogger("poolhouse.pool"), "disabled", True)
+
+
+@pytest.mark.parametrize("driver", [Threads], indirect=True)
+def test_cancel12_struck_at_every_call_of_a_connect(driver: Threads, helper: str) -> None:
+    for nth in range(1, 3000):
+        driver.renew()
+        pool = driver.pool(pool_size=1, max_overflow=0, min_idle=1)
+        strike = Strike(nth)
+        lease = strike.during(partial(pool.get, 5.0))
+        if not isinstance(lease, BaseException):
+            driver.give(pool, lease)
+        del lease
+        driver.assert_whole(pool, int(strike.fired is not None))
+        if strike.fired is None:
+            assert nth > (20 if helper == "new thread" else 10)
+            return
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("driver", [Threads], indirect=True)
+def test_cancel12_struck_at_every_call_of_a_close(driver: Threads, helper: str) -> None:
+    for nth in range(1, 3000):
+        # An abort does not end it: that is left to a helper thread.
+        driver.renew(aborts=False)
+        pool = driver.pool(pool_size=1, max_overflow=0)
+        lease = driver.get(pool)
+        strike = Strike(nth)
+        strike.during(partial(pool.invalidate, lease))
+        if repr(lease) != "<Lease, given back>":
+            driver.give(pool, lease)
+        del lease
+        driver.assert_whole(pool, int(strike.fired is not None))
+        if strike.fired is None:
+            assert nth > (20 if helper == "new thread" else 10)
+            return
+    raise AssertionError("it never ended")

@@ -9,11 +9,12 @@
 //! Whatever ends the wait, its place in the queue is a token: dropped, it is given up, and a connection that was granted at that moment
 //! goes to the next waiter (I5).
 
+use crate::borrowing::SYNC;
 use crate::calls;
 use crate::clock;
-use crate::pool::{Pool, SYNC};
-use crate::shared::Waker;
+use crate::pool::Pool;
 use crate::tokens::{wish_at, Grant, Permit, Waiter};
+use crate::waker::Waker;
 use poolhouse_core::{Acquired, Loan, Polled, Vet};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;

@@ -60,3 +60,14 @@ where
 {
     call(&object.getattr(name)?, args)
 }
+
+/// Run Python code from a place that can raise nothing: a pending exception stays, one that escapes is reported.
+pub(crate) fn guarded(py: Python<'_>, work: impl FnOnce(Python<'_>) -> PyResult<()>) {
+    let pending = PyErr::take(py);
+    if let Err(error) = work(py) {
+        error.write_unraisable(py, None);
+    }
+    if let Some(pending) = pending {
+        pending.restore(py);
+    }
+}

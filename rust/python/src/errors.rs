@@ -2,6 +2,7 @@
 //!
 //! They are defined once, in Python, where users read about them; here each is looked up at its first use.
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -37,4 +38,10 @@ impl Kind {
             Err(error) => error,
         }
     }
+}
+
+/// The error for a slot that lost its connection: a defect of this module, told instead of a crash.
+#[cold]
+pub(crate) fn no_connection() -> PyErr {
+    PyRuntimeError::new_err("poolhouse: a lent slot has no connection; please report this")
 }

@@ -2,13 +2,19 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `pool` | the face of a pool: borrow, give back, and what the slow path calls |
+//! | `pool` | the face of a pool, and what the slow path calls |
+//! | `borrowing`, `giving_back` | the way of a connection to a borrower, and back |
+//! | `hooks` | what the connector wants to be asked |
+//! | `loops` | the groups of event loops seen lately |
+//! | `fork` | which process of the line of descent this is |
 //! | `lease` | what a borrower holds |
 //! | `blocking` | how a thread waits |
 //! | `waiting`, `sleeper` | how a task waits, and what it sleeps on |
 //! | `bell`, `alarms` | one call, and one timer, for all tasks of a loop |
 //! | `tokens` | what the slow path in Python holds while it decides |
-//! | `shared` | the core's state with the connections in it, and what the core asks of us |
+//! | `shared`, `host` | the core's state with the connections in it, and what the core asks of us |
+//! | `slot_data`, `waker` | what is kept for each connection, and for each waiter |
+//! | `owned` | references in words that threads swap |
 //! | `calls` | calls into Python that survive the end of the interpreter |
 //! | `caller`, `running` | who borrows, and from which line |
 //! | `report`, `verbose` | numbers, holders, DEBUG lines |
@@ -18,8 +24,8 @@
 //! # Free-threaded Python
 //!
 //! The module says that it needs no GIL. What that rests on: the core's words are atomics and its proofs assume no lock; what a
-//! slot holds is reached only by whoever has the slot in hand or on loan (`shared`); a lease's contents are written once, before the
-//! state that publishes them (`lease`); a token is used up by one swap (`tokens`); a waker belongs to whoever swaps it out (`shared`).
+//! slot holds is reached only by whoever has the slot in hand or on loan (`slot_data`); a lease's contents are written once, before the
+//! state that publishes them (`lease`); a token is used up by one swap (`tokens`); a waker belongs to whoever swaps it out (`waker`).
 //! The pool's pointer to its state changes only in a forked child that has one thread (`pool`).
 //!
 //! What it costs is reference counts that all threads change. So no line is noted of who borrows (`caller`), and the type of leases, of which
@@ -29,19 +35,28 @@ mod alarms;
 mod awaitable;
 mod bell;
 mod blocking;
+mod borrowing;
 mod caller;
 mod calls;
 mod clock;
 mod errors;
+mod fork;
+mod giving_back;
+mod hooks;
+mod host;
 mod lease;
+mod loops;
+mod owned;
 mod pool;
 mod report;
 mod running;
 mod shared;
 mod sleeper;
+mod slot_data;
 mod tokens;
 mod verbose;
 mod waiting;
+mod waker;
 
 use pyo3::prelude::*;
 
@@ -79,8 +94,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<sleeper::Sleeper>()?;
     module.add_class::<awaitable::Done>()?;
     module.add("MAX_CAPACITY", poolhouse_core::MAX_CAPACITY)?;
-    module.add_function(wrap_pyfunction!(pool::forked, module)?)?;
-    module.add_function(wrap_pyfunction!(pool::set_verbose, module)?)?;
+    module.add_function(wrap_pyfunction!(fork::forked, module)?)?;
+    module.add_function(wrap_pyfunction!(verbose::set_verbose, module)?)?;
     module.add_function(wrap_pyfunction!(lease::connection_of, module)?)?;
     module.add_function(wrap_pyfunction!(notes_places_fast, module)?)?;
     Ok(())

@@ -1,0 +1,68 @@
+//! What a connector wants to be asked, and when Python has a word.
+//!
+//! Never changed: who wants something else is given new hooks, and the old ones stay until the pool goes, since a borrow may be reading
+//! them.
+
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::PyTraverseError;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+#[derive(Default)]
+pub(crate) struct Hooks {
+    /// `reset(connection) -> bool`, at every return.
+    pub(crate) reset: Option<Py<PyAny>>,
+    /// `is_broken(connection, error) -> bool`, when a block ends by an exception.
+    pub(crate) judge: Option<Py<PyAny>>,
+    /// A borrower who took the raw object gets the connection replaced.
+    pub(crate) raw_taints: bool,
+    /// Called by each borrow; what it returns is kept with the loan (leak detection).
+    pub(crate) trace: Option<Py<PyAny>>,
+    /// Python has a word at each borrow.
+    pub(crate) checkout: bool,
+    /// What was in force before this.
+    pub(crate) before: AtomicPtr<Hooks>,
+}
+
+/// The hooks in force, and those before them.
+#[derive(Default)]
+pub(crate) struct HookChain(AtomicPtr<Hooks>);
+
+impl HookChain {
+    /// Those in force; None until there were any.
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Option<&Hooks> {
+        // SAFETY: from `Box::into_raw`, and freed only with this object.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    pub(crate) fn replace(&self, hooks: Hooks) {
+        let hooks = Box::into_raw(Box::new(hooks));
+        let before = self.0.swap(hooks, Ordering::AcqRel);
+        // SAFETY: freed only with this object.
+        unsafe { (*hooks).before.store(before, Ordering::Release) };
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let mut next = self.get();
+        while let Some(hooks) = next {
+            for hook in [&hooks.reset, &hooks.judge, &hooks.trace].into_iter().flatten() {
+                visit.call(hook)?;
+            }
+            // SAFETY: as in `get`.
+            next = unsafe { hooks.before.load(Ordering::Acquire).as_ref() };
+        }
+        Ok(())
+    }
+}
+
+impl Drop for HookChain {
+    fn drop(&mut self) {
+        let mut next = *self.0.get_mut();
+        while !next.is_null() {
+            // SAFETY: from `Box::into_raw`, and reachable from here only.
+            let mut hooks = unsafe { Box::from_raw(next) };
+            next = *hooks.before.get_mut();
+        }
+    }
+}

@@ -11,10 +11,11 @@ import pytest
 
 from poolhouse import config as config_module
 from poolhouse import options as options_module
-from poolhouse.config import ConnectionConfig, EngineConfig, PoolConfig, PoolOptions, build_config
+from poolhouse.config import ConnectionConfig, EngineConfig, PoolConfig, PoolOptions
 from poolhouse.engine.shared import EngineOptions, configure
 from poolhouse.errors import ConfigError
 from poolhouse.events import EVENTS
+from poolhouse.layers import build_config
 from poolhouse.options import CLUSTER_OPTIONS, CONNECTION_OPTIONS, MAX_CAPACITY, POOL_OPTIONS
 
 SIZES = ["pool_size", "max_overflow", "min_idle", "max_waiting"]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from poolhouse import ConfigError, ConnectionPool, NullPool, PoolEvents
-from poolhouse.config import ConnectionConfig, EngineConfig, PoolConfig, build_config, pool_signature
+from poolhouse.config import ConnectionConfig, EngineConfig, PoolConfig, pool_signature
+from poolhouse.layers import build_config
 from poolhouse.options import CONNECTION_OPTIONS, POOL_OPTIONS
 from poolhouse.url import parse_url
 

@@ -31,6 +31,12 @@ TARGETS: dict[str, tuple[str, ...]] = {
         "tests/integrations/test_service_config.py",
         _PACKAGE + "config.py",
     ),
+    "layers.py": (
+        _UNIT + "test_config_parts.py",
+        _UNIT + "test_config.py",
+        _UNIT + "test_environment.py",
+        _PACKAGE + "layers.py",
+    ),
     "environment.py": (_UNIT + "test_environment.py", _PACKAGE + "environment.py"),
     # What a new client asks a server, once.
     "connectors/handshake.py": (_UNIT + "test_handshake.py",),

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from poolhouse import options
-from poolhouse.config import EngineConfig, SharedOptions, base_options, build_config
+from poolhouse.config import EngineConfig, SharedOptions, base_options
 from poolhouse.errors import ConfigError
+from poolhouse.layers import build_config
 
 if TYPE_CHECKING:
     import inspect

@@ -20,6 +20,7 @@ import pytest
 
 import poolhouse
 from tests.faults.drivers import STUCK, Tasks, Threads
+from tests.support.strike import Struck
 
 PACKAGE = str(Path(poolhouse.__file__).parent)
 
@@ -27,10 +28,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-class Struck(KeyboardInterrupt):
-    """What a signal handler raises."""
 
 
 class Strike:

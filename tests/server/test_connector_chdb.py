@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, ProgrammingError
 from poolhouse.connectors import chdb_engine
 from poolhouse.connectors.chdb import ChdbConnector
 from poolhouse.connectors.chdb_client import PooledChdbClient
+from tests.support.strike import Strike
 
 STATE = "SELECT currentDatabase(), getSetting('max_threads'), getSetting('max_block_size')"
 
@@ -107,6 +109,22 @@ def test_ch03_later_connections_ask_the_engine_nothing(connector: ChdbConnector)
     assert second.server_settings is not first.server_settings
     connector.close(first)
     connector.close(second)
+
+
+@pytest.mark.untraced
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_cancel12_struck_at_every_call_of_an_abort(connector: ChdbConnector) -> None:
+    """The handle's lock is free afterwards: whoever closes it, or uses it, would wait for it for ever."""
+    for nth in range(1, 100):
+        connection = connector.connect()
+        strike = Strike(nth)
+        strike.during(partial(connector.abort, connection))
+        assert not connection._backend._handle.lock.locked(), strike.fired
+        connector.close(connection)
+        if strike.fired is None:
+            assert nth > 4
+            return
+    raise AssertionError("it never ended")
 
 
 def test_ch11_what_the_borrower_changed_is_undone(

@@ -188,14 +188,18 @@ class PooledChdbClient(ChdbClient):
         self._marks.broken = True
         if self._marks.pid != os.getpid():
             return True  # not this process's to close, nor to count
-        if not handle.lock.acquire(blocking=False):
-            return False
+        held: list[bool] = []
         try:
+            # One call into C both takes the lock and notes it: a signal handler's exception comes before or after.
+            held.extend(map(handle.lock.acquire, (False,)))
+            if not held[0]:
+                return False
             if handle.conn is not None:
                 handle.conn.close()
                 handle.conn = None
         finally:
-            handle.lock.release()
+            if held and held[0]:
+                handle.lock.release()
         return True
 
     def disown(self) -> list[object]:
@@ -243,16 +247,19 @@ class PooledChdbClient(ChdbClient):
         chDB keeps those rows and puts them in front of the handle's next answer, whosever that is.
         """
         handle = self._backend._handle
-        if not handle.lock.acquire(blocking=False):
-            self._marks.broken = True
-            return
+        held: list[bool] = []
         try:
-            if handle.conn is not None:
+            # As in `close_if_idle`.
+            held.extend(map(handle.lock.acquire, (False,)))
+            if not held[0]:
+                self._marks.broken = True
+            elif handle.conn is not None:
                 handle.conn.query("SELECT 1", "Null")
         except Exception:
             self._marks.broken = True
         finally:
-            handle.lock.release()
+            if held and held[0]:
+                handle.lock.release()
 
     def _query_with_context(self, context: QueryContext) -> QueryResult:
         with self._watched(context.final_query):

@@ -7,15 +7,21 @@ they leave behind when they are cut short there. So the pool must not depend on 
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
+from poolhouse import Engine, create_engine
 from poolhouse.pool import helpers
 from tests.faults.drivers import Threads
+from tests.support.bench import at_rest
+from tests.support.server import ClickHouse
 from tests.support.strike import Strike
+from tests.support.wait import eventually
 
 pytestmark = [
     pytest.mark.untraced,
@@ -73,4 +79,38 @@ def test_cancel12_struck_at_every_call_of_a_close(driver: Threads, helper: str) 
         if strike.fired is None:
             assert nth > (20 if helper == "new thread" else 10)
             return
+    raise AssertionError("it never ended")
+
+
+def query(engine: Engine, number: int) -> None:
+    assert engine.execute(f"SELECT {number}").scalar() == number
+
+
+def stream(engine: Engine, number: int) -> None:
+    with engine.connection() as connection, connection.query_row_block_stream(f"SELECT {number}") as blocks:
+        assert [row[0] for block in blocks for row in block] == [number]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("connects", [False, True])
+@pytest.mark.parametrize(("scheme", "work"), [("http", query), ("http", stream), ("native", query)])
+def test_cancel12_struck_at_every_call_of_a_driver(
+    clickhouse: ClickHouse, scheme: str, work: Callable[[Engine, int], None], connects: bool
+) -> None:
+    """A whole query on a real server, and a connect in the borrower's thread before it, the driver's lines included."""
+    url = clickhouse.url if scheme == "http" else clickhouse.native_url.replace("://", "+native://")
+    with create_engine(url, pool_size=1, max_overflow=0, pool_timeout=5, create_in="caller") as engine:
+        query(engine, 0)
+        for nth in range(1, 5000):
+            if connects:
+                engine.pool.evict_all()
+            strike = Strike(nth)
+            outcome = strike.during(partial(work, engine, nth))
+            assert not isinstance(outcome, AssertionError), strike.fired
+            del outcome
+            eventually(lambda: gc.collect(0) >= 0 and at_rest(engine.pool), 5)
+            query(engine, -nth)
+            if strike.fired is None:
+                assert nth > 100
+                return
     raise AssertionError("it never ended")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError, ProgrammingError, StreamFailureError
 
-from poolhouse.connectors import chdb_engine
+from poolhouse.connectors import chdb_client, chdb_engine
 from poolhouse.connectors.chdb import ChdbConnector
 from poolhouse.connectors.chdb_client import PooledChdbClient
 from tests.support.strike import Strike
@@ -123,6 +123,33 @@ def test_cancel12_struck_at_every_call_of_an_abort(connector: ChdbConnector) -> 
         connector.close(connection)
         if strike.fired is None:
             assert nth > 4
+            return
+    raise AssertionError("it never ended")
+
+
+@pytest.mark.untraced
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_cancel12_struck_at_every_call_of_a_stream(
+    connector: ChdbConnector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection can be closed afterwards: the driver may have left the lock of its handle held by nobody."""
+    monkeypatch.setattr(chdb_client, "PATIENCE", 0.01)
+
+    def stream(connection: PooledChdbClient) -> None:
+        with connection.query_row_block_stream("SELECT number FROM numbers(10)") as blocks:
+            assert sum(len(block) for block in blocks) == 10
+
+    for nth in range(1, 1000):
+        connection = connector.connect()
+        strike = Strike(nth)
+        strike.during(partial(stream, connection))
+        closing = threading.Thread(target=connector.close, args=(connection,), daemon=True)
+        closing.start()
+        closing.join(5)
+        assert not closing.is_alive(), strike.fired
+        assert not connection.is_open
+        if strike.fired is None:
+            assert nth > 100
             return
     raise AssertionError("it never ended")
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PooledChdbClient"]
 
+#: Seconds that a thread may take for the driver's last steps of a stream or a call.
+PATIENCE = 1.0
 # These set other settings by themselves, so setting them back does not undo them.
 _FAR_REACHING = frozenset({"profile", "compatibility"})
 
@@ -217,7 +219,24 @@ class PooledChdbClient(ChdbClient):
         """Close the handle; waits for a call that is under way. Does nothing in a forked child."""
         self._marks.broken = True
         if self._marks.pid == os.getpid():
+            self._free_lost_lock()
             super().close()
+
+    def _free_lost_lock(self) -> None:
+        """Give back the handle's lock where nobody is left who would.
+
+        A stream holds it. When a signal handler's exception strikes in the middle of the driver's code that opens or
+        ends a stream, it stays held, and the close would wait for ever.
+        """
+        backend = self._backend
+        lock = backend._handle.lock
+        while not lock.acquire(timeout=PATIENCE):
+            if any(not stream._released[0] for stream in list(backend._streams)):
+                # The driver's close ends them first.
+                return
+            if not self._marks.calls:
+                break
+        lock.release()
 
     # ---- the driver's calls, watched -------------------------------------
 

@@ -51,7 +51,6 @@ class _Answer:
     """The driver's response source, except that giving it up does not read the rest."""
 
     def __init__(self, source: Any, pool: OneSocket) -> None:
-        self._source = source
         self._pool = pool
         self.response = source.response
         self.exception_tag = source.exception_tag
@@ -59,12 +58,11 @@ class _Answer:
         self.gen = _read(source.gen, pool)
 
     def close(self) -> None:
-        if self.response.connection is None:
-            self._source.close()
-        else:
-            # Unread. The driver's close would read on, even on a response that was closed meanwhile.
+        # The driver's own close would read what is left, even of a response that was closed meanwhile. It also sets a
+        # `threading.Event`, which hangs for ever once a signal handler's exception has struck inside.
+        if self.response.connection is not None:
             self._pool.drop_answer()
-            self.response.close()
+        self.response.close()
 
     async def aclose(self) -> None:
         self.close()

@@ -173,7 +173,7 @@ faults: build server ## Strike 50 borrowers with each fault on a real server; pr
 	$(PYTHON) -m tests.faults $(ARGS)
 
 .PHONY: mutants
-mutants: mutants-core mutants-python ## Change each decision of the core and of the Python code, see that a test notices
+mutants: mutants-core mutants-python ## Change each decision of the core and of the Python code, see that a test notices (hours)
 
 .PHONY: mutants-python
 mutants-python: build ## Change each decision of the Python code, see that a test notices; ARGS='--shard 1/2 url.py'
@@ -192,9 +192,6 @@ tsan: export POOLHOUSE_STRESS_SECONDS ?= 120
 tsan: ## The core on real threads under ThreadSanitizer, which must see a race where one is planted
 	$(TSAN)
 	@POOLHOUSE_PLANTED=TakeRelaxed $(TSAN) 2>&1 | grep -m 1 'ThreadSanitizer: data race' || { echo 'the planted race was not seen'; exit 1; }
-
-.PHONY: mutants
-mutants: mutants-core mutants-python ## Change each decision, of the core and of the Python code, see that a test notices (hours)
 
 .tools/bin/cargo-mutants:
 	$(CARGO) install --quiet --locked --root .tools --version 27.1.0 cargo-mutants

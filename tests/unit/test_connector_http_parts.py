@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from poolhouse.connectors.clickhouse_connect import HttpConnector
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds, driver_option_names
 from poolhouse.connectors.judgement import http_error_code
+from poolhouse.connectors.one_socket import SHORT, PooledConnection
 from poolhouse.connectors.sockets import looks_alive, shut_down
 from poolhouse.errors import ConfigError
 
@@ -105,6 +106,43 @@ def test_close07_shut_down_wakes_a_reader_in_another_thread() -> None:
         assert read == [b""]
         shut_down(ours)
     shut_down(ours)
+
+
+class _Wire:
+    """A socket that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def settimeout(self, seconds: float) -> None:
+        pass
+
+    def sendall(self, data: bytes) -> None:
+        self.pieces.append(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("body", "pieces"),
+    [
+        (None, 1),
+        (b"SELECT 1", 1),
+        (b"x" * (SHORT + 1), 2),
+        ([b"a", b"b"], 3),
+        (iter([]), 1),
+    ],
+)
+def test_a_request_goes_out_in_one_piece(body: Any, pieces: int) -> None:
+    connection = PooledConnection("h", 1)
+    both = [_Wire(), _Wire()]
+    for wire in both:
+        # The second request finds nothing left of the first.
+        connection.sock = wire  # type: ignore[assignment]  # what a request calls of it is there
+        connection.request("POST", "/", body=list(body) if isinstance(body, list) else body)
+        connection._HTTPConnection__state = "Idle"
+    first, second = (b"".join(wire.pieces) for wire in both)
+    assert first.startswith(b"POST / HTTP/1.1\r\n")
+    assert first == second
+    assert [len(wire.pieces) for wire in both] == [pieces, pieces]
 
 
 def test_importing_the_sync_connector_needs_no_aiohttp() -> None:

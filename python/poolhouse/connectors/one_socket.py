@@ -38,6 +38,10 @@ from poolhouse.connectors.sockets import looks_alive, peer_of, shut_down
 __all__ = ["OneSocket", "open_socket"]
 
 
+#: A body of up to so many bytes is copied behind its head.
+SHORT = 16384
+
+
 class _Busy(EmptyPoolError):
     """A request while the answer to an earlier one is unread.
 
@@ -61,11 +65,44 @@ class _Watched:
             pool._opened(cast("HTTPConnection", self))
 
 
-class PooledConnection(_Watched, HTTPConnection):
+class _InOnePiece:
+    """Sends the head of a request together with its body, where that is short: one call of the system and one segment,
+    for which the server wakes up once.
+    """
+
+    #: None: nothing is held back. Empty: the next piece is a head.
+    _head: bytes | None = None
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._head = b""
+        try:
+            super().request(*args, **kwargs)  # type: ignore[misc]  # a mixin before a urllib3 connection class
+            head = self._head
+        finally:
+            self._head = None
+        if head:
+            # There was no body.
+            self.send(head)
+
+    def send(self, data: Any) -> None:
+        head = self._head
+        if head == b"":
+            self._head = data
+            return
+        self._head = None
+        if head is not None:
+            if isinstance(data, bytes) and len(data) <= SHORT:
+                data = head + data
+            else:
+                super().send(head)  # type: ignore[misc]
+        super().send(data)  # type: ignore[misc]
+
+
+class PooledConnection(_InOnePiece, _Watched, HTTPConnection):
     pass
 
 
-class PooledTlsConnection(_Watched, HTTPSConnection):
+class PooledTlsConnection(_InOnePiece, _Watched, HTTPSConnection):
     pass
 
 

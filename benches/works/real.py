@@ -98,7 +98,7 @@ def far(site: Site, effort: Effort, progress: Progress) -> Work:
         "far",
         "SELECT 1, one after another, over 2 ms each way",
         "ms a query",
-        "The same through a proxy on loopback that holds everything back for 2 ms in each direction. A fresh "
+        "The same through a proxy on loopback, by which everything arrives 2 ms later in each direction. A fresh "
         "client has three questions and the query, so four turns against one are what there is to win while its "
         "sockets come from the pool of the process. "
         f"{REWRITTEN}",

@@ -9,6 +9,7 @@ connection while a forked child holds a copy of the socket.)
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import select
 import socket
@@ -16,6 +17,7 @@ import ssl
 import struct
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class Link:
         self.sent = bytearray()
         self.live = True  # until the client has gone, or was cut off
         self.lost = False  # what the client sends goes nowhere, for good
+        # What is under way in each direction, as on a long wire: when it arrives, and what. An empty chunk is the end.
+        self._late: dict[bool, deque[tuple[float, bytes]]] = {True: deque(), False: deque()}
         self._collected = b""  # a request that may be answered in the server's place
         self._down_mark = 0  # bytes sent down when the present faults were set
         self._seen_faults: Faults | None = None
@@ -137,20 +141,38 @@ class Link:
         self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def _pump(self) -> None:
-        reading: list[socket.socket] = [self.client]
+        over = False  # the server has ended, and its last words are still under way
         while not self._ended.is_set():
-            if self.upstream is not None and self.upstream not in reading:
-                reading.append(self.upstream)
+            reading = [self.client] if self.upstream is None or over else [self.client, self.upstream]
             pending = isinstance(self.client, ssl.SSLSocket) and self.client.pending() > 0
-            ready = [self.client] if pending else select.select(reading, [], [], POLL)[0]
+            ready = [self.client] if pending else select.select(reading, [], [], self._patience())[0]
             idle = self.proxy.faults.idle_timeout
             if not ready and idle is not None and time.monotonic() - self.last_activity > idle:
                 return
             for source in ready:
                 chunk = source.recv(CHUNK)
                 self.last_activity = time.monotonic()
+                over |= not chunk
                 if not (self._up(chunk) if source is self.client else self._down(chunk)):
                     return
+            for up in (True, False):
+                late = self._late[up]
+                while late and late[0][0] <= time.monotonic():
+                    if not (self._arrive_up if up else self._arrive_down)(late.popleft()[1]):
+                        return
+
+    def _patience(self) -> float:
+        """Seconds until there is something to do at the latest."""
+        due = min((late[0][0] for late in self._late.values() if late), default=math.inf)
+        return max(0.0, min(POLL, due - time.monotonic()))
+
+    def _delayed(self, up: bool, chunk: bytes, seconds: float) -> bool:
+        """Whether *chunk* arrives later: each for itself, so that two which leave together arrive together."""
+        late = self._late[up]
+        if not seconds and not late:
+            return False
+        late.append((time.monotonic() + seconds, chunk))
+        return True
 
     def _up(self, chunk: bytes) -> bool:
         """Pass *chunk* to the server; whether the link goes on."""
@@ -175,8 +197,9 @@ class Link:
         faults = self.proxy.faults
         if faults.lossy:
             return self._vanish()
-        if faults.delay_up and self._ended.wait(faults.delay_up):
-            return False
+        return self._delayed(True, chunk, faults.delay_up) or self._arrive_up(chunk)
+
+    def _arrive_up(self, chunk: bytes) -> bool:
         if not self._hold():
             return False
         chunk = self.proxy.rewrite(self, chunk)
@@ -186,15 +209,17 @@ class Link:
 
     def _down(self, chunk: bytes) -> bool:
         """Pass *chunk* to the client, as far as the faults let it; whether the link goes on."""
+        faults = self.proxy.faults
+        if chunk and faults.lossy:
+            return self._vanish()
+        return self._delayed(False, chunk, faults.delay_down) or self._arrive_down(chunk)
+
+    def _arrive_down(self, chunk: bytes) -> bool:
         if not chunk:
             return False
         faults = self.proxy.faults
-        if faults.lossy:
-            return self._vanish()
         if faults is not self._seen_faults:
             self._seen_faults, self._down_mark = faults, self.down
-        if faults.delay_down and self._ended.wait(faults.delay_down):
-            return False
         if not self._hold():
             return False
         if faults.garble:

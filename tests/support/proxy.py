@@ -159,7 +159,9 @@ class Proxy:
         self._set(Faults(accept_delay=seconds))
 
     def delay(self, *, up: float = 0.0, down: float = 0.0) -> None:
-        """Hold each chunk for so many seconds on its way to the server, and to the client."""
+        """Let each chunk arrive so many seconds later, at the server and at the client. Several are under way at a
+        time, as on a long wire.
+        """
         self._set(Faults(delay_up=up, delay_down=down))
 
     def truncate(self, after: int) -> None:

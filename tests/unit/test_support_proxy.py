@@ -228,6 +228,33 @@ def test_delay_of_each_way(front: Proxy) -> None:
         assert 0.5 <= time.monotonic() - began < 3
 
 
+def test_what_leaves_together_arrives_together(front: Proxy) -> None:
+    front.delay(up=0.3, down=0.3)
+    with dial(front) as held:
+        began = time.monotonic()
+        for _ in range(4):
+            held.sendall(b"hello")
+            time.sleep(0.02)
+        answer = b""
+        while len(answer) < 20:
+            answer += held.recv(20)
+        assert answer == b"hello" * 4
+        assert 0.6 <= time.monotonic() - began < 1.1
+
+
+def test_the_last_words_of_a_server_arrive_late_too(proxy: MakeProxy) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        front = proxy(listener.getsockname()[1])
+        front.delay(down=0.2)
+        with dial(front) as held:
+            client, _ = listener.accept()
+            began = time.monotonic()
+            client.sendall(b"bye")
+            client.close()
+            assert (held.recv(10), held.recv(10)) == (b"bye", b"")
+            assert 0.2 <= time.monotonic() - began < 3
+
+
 def test_truncate_counts_from_now_and_ends_by_fin(front: Proxy) -> None:
     with dial(front) as held:
         assert ask(held) == b"hello"

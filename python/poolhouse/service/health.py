@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, Self
 
+from poolhouse import threads
 from poolhouse.errors import ConnectFailed, PoolClosed, PoolTimeout, TooManyWaiters
 from poolhouse.options import CONNECTION_OPTIONS, POOL_OPTIONS
 from poolhouse.pool.drain import pool_of
@@ -240,7 +241,7 @@ class PoolHealthMonitor(HealthBase):
             self._thread = threading.Thread(
                 target=_probe, args=arguments, name=f"poolhouse-health ({self._pool.title})", daemon=True
             )
-            self._thread.start()
+            threads.start(self._thread, wait=True)
         return self
 
     def stop(self) -> None:

@@ -140,6 +140,32 @@ fn yield_meets_group_end() {
     });
 }
 
+/// A connection was retired for a waiter of another group, and its own group, or that of the waiter, ends while it is shut: it is closed
+/// once, and the number is free again.
+#[test]
+fn retired_meets_group_end() {
+    for of_the_waiter in [false, true] {
+        explore("retired_meets_group_end", 4, move || {
+            let pool = pool(settings(1, 0));
+            let (one, two) = (pool.open_group().unwrap(), pool.open_group().unwrap());
+            let (a, b) = (Engine::new(&pool, one), Engine::new(&pool, two));
+            a.release(a.acquire().lent());
+            let hand = b.permit();
+            assert_eq!(pool.stale_group(&hand), Some(one));
+            let ended = if of_the_waiter { two } else { one };
+            let other = spawn(a, move |a| {
+                a.pool.end_group(a, ended);
+                a.close_all();
+            });
+            pool.stale_closed(&b, &hand);
+            pool.give_up(&b, hand, 0);
+            end(vec![(other.join().unwrap().0, End::Nothing), (b, End::Nothing)]);
+            assert_eq!(pool.stats().closes, 1);
+            assert_eq!(pool.open_group(), Some(ended));
+        });
+    }
+}
+
 /// The last connection of an ended group comes back while a new group asks for a number.
 #[test]
 fn number_is_reused() {

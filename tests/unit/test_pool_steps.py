@@ -31,6 +31,7 @@ from poolhouse.pool import creating as creating_module
 from poolhouse.pool import keepalive, keeper, steps
 from poolhouse.pool.creating import ThreadCreating, attempts
 from tests.support.fakes import FakeConnector, FakeServer, Refused
+from tests.support.wait import eventually
 
 #: Connects until it is clear that new connections of a pool of two are of no use.
 DEAD_CONNECTS = 3
@@ -817,7 +818,7 @@ def test_a_connect_waits_for_no_close_that_is_not_needed(server: FakeServer) -> 
 
 
 def test_a_connect_that_is_given_up(server: FakeServer) -> None:
-    """Its borrower is told, its place is free, and the old connection is ended."""
+    """The old connection is ended; then its borrower is told, and its place is free (I1)."""
     server.aborts = False
     pool = make(server, pool_recycle=0.05)
     idle(pool, 0.08)
@@ -826,12 +827,10 @@ def test_a_connect_that_is_given_up(server: FakeServer) -> None:
     look = hand.send()
     begin.creating.give_up()
     assert hand.wakes == 0
+    eventually(lambda: not pool._numbers()["connecting"])
+    assert server.made[0].closed
     with pytest.raises(ConnectFailed, match=r"cannot connect to fake:1 \(it was given up\)$"):
         hand.send(hand.look(look))
-    deadline = time.monotonic() + 5
-    while not server.made[0].closed and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert server.made[0].closed
     rest(pool)
     assert pool._numbers()["connect_failures"] == 1
 

@@ -44,6 +44,16 @@ def attempts(until: float) -> Generator[float]:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
+class _Failed:
+    """The place of a connect that failed, while a connection is still to be closed."""
+
+    def __init__(self, permit: Permit) -> None:
+        self._permit = permit
+
+    def done(self) -> None:
+        self._permit.failed()
+
+
 class Creating:
     """What both forms have: the permit, the error, the end."""
 
@@ -88,11 +98,18 @@ class Creating:
             self.side.finish(stale, None)
 
     def give_up(self) -> None:
-        """It will not be begun: its task was cancelled. The place goes to the next at once, and not only when whatever
-        still refers to this is collected.
+        """It will not be begun: its task was cancelled. The place does not wait until whatever still refers to this is
+        collected.
         """
-        self.abandon()
-        self.permit.failed()
+        self.fail()
+
+    def fail(self) -> None:
+        """Give the place back: at once, or when the connection in the way is closed (I1)."""
+        stale, self._stale = self._stale, None
+        if stale is None:
+            self.permit.failed()
+        else:
+            self.side.finish(stale, _Failed(self.permit))
 
     def note_failure(self, error: BaseException) -> None:
         """Keep the error for the borrower and for the time-outs of others."""
@@ -118,8 +135,10 @@ class Creating:
             self.outlook.learn(self.side.base, connection)
         except BaseException:
             # Of a signal, say. It is open, and nobody else knows of it.
-            self.side.shut(connection)
-            self.side.finish(connection, None)
+            if self.side.shut(connection):
+                self.side.finish(connection, None)
+            else:
+                self._stale = connection
             raise
         return connection
 
@@ -135,7 +154,7 @@ class ThreadCreating(Creating):
             connection = self._connect()
         except BaseException as error:
             self.error = error
-            self.permit.failed()
+            self.fail()
         else:
             self.permit.opened(connection, self.side)
 
@@ -145,22 +164,22 @@ class ThreadCreating(Creating):
             connection = self._connect()
         except Exception as error:
             self.error = error
-            self.permit.failed()
+            self.fail()
             failure = self.failure()
             if failure is error:
                 raise
             raise failure from error
         except BaseException:
-            self.permit.failed()
+            self.fail()
             raise
         return self.permit.opened_mine(connection, self.side)
 
     def _connect(self) -> Any:
-        stale, self._stale = self._stale, None
-        if stale is not None:
-            self.side.close(stale, None)
         pauses = attempts(self.retry_until)
         while True:
+            stale, self._stale = self._stale, None
+            if stale is not None:
+                self.side.close(stale, None)
             try:
                 return self.accept(self.side.connector.connect())
             except Exception as error:

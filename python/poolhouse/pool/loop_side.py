@@ -21,10 +21,10 @@ from poolhouse.pool.sides import Side, logger
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from poolhouse._core import Closing, Grant, Permit
+    from poolhouse._core import Grant, Permit
     from poolhouse.connectors.base import ConnectorBase
     from poolhouse.pool.asyncio import AsyncConnectionPool
-    from poolhouse.pool.sides import Outlook
+    from poolhouse.pool.sides import Ending, Outlook
 
 __all__ = ["LoopSide", "TaskCreating"]
 
@@ -163,7 +163,7 @@ class LoopSide(Side):
         self._connects.discard(task)
         self._keeps_alive = False
 
-    def finish(self, connection: Any, closing: Closing | None) -> None:
+    def finish(self, connection: Any, closing: Ending | None) -> None:
         """Close on this loop, from any thread. *closing*: the place, where it is not free yet."""
         if self.loop.is_closed() or (closing is None and not self._can_close(connection)):
             if closing is not None:
@@ -179,7 +179,7 @@ class LoopSide(Side):
             # Closed since we looked; the place comes back with the token.
             logger.debug("%s: the event loop of a connection is closed", self.title)
 
-    async def close(self, connection: Any, closing: Closing | None) -> None:
+    async def close(self, connection: Any, closing: Ending | None) -> None:
         """Close now. Raises only a cancel: nobody waits for it."""
         try:
             await self.connector.close(connection)
@@ -215,7 +215,7 @@ class TaskCreating(Creating):
             connection = await self._connect()
         except BaseException as error:
             self.error = error
-            self.permit.failed()
+            self.fail()
             if not isinstance(error, Exception):
                 raise
         else:
@@ -227,22 +227,22 @@ class TaskCreating(Creating):
             connection = await self._connect()
         except Exception as error:
             self.error = error
-            self.permit.failed()
+            self.fail()
             failure = self.failure()
             if failure is error:
                 raise
             raise failure from error
         except BaseException:
-            self.permit.failed()
+            self.fail()
             raise
         return self.permit.opened_mine(connection, self.side)
 
     async def _connect(self) -> Any:
-        stale, self._stale = self._stale, None
-        if stale is not None:
-            await self.side.close(stale, None)
         pauses = attempts(self.retry_until)
         while True:
+            stale, self._stale = self._stale, None
+            if stale is not None:
+                await self.side.close(stale, None)
             try:
                 return self.accept(await self.side.connector.connect())
             except Exception as error:

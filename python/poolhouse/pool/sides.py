@@ -13,18 +13,25 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from poolhouse.connectors.base import Connector, ConnectorBase
 from poolhouse.errors import told
 from poolhouse.pool import helpers
 
 if TYPE_CHECKING:
-    from poolhouse._core import Closing, Permit, Pool
+    from poolhouse._core import Permit, Pool
 
 logger = logging.getLogger("poolhouse.pool")
 
-__all__ = ["Outlook", "Side", "ThreadSide"]
+__all__ = ["Ending", "Outlook", "Side", "ThreadSide"]
+
+
+class Ending(Protocol):
+    """A place that comes back when its connection is closed."""
+
+    def done(self) -> object:
+        """It is closed."""
 
 
 class Outlook:
@@ -103,7 +110,7 @@ class Side:
         """Connect for nobody in particular. Called from any thread; does not wait."""
         raise NotImplementedError
 
-    def finish(self, connection: Any, closing: Closing | None) -> None:
+    def finish(self, connection: Any, closing: Ending | None) -> None:
         """Do what closing still has to do after :meth:`shut`, from any thread; does not wait. *closing*: the
         place, where it is not free yet.
         """
@@ -131,7 +138,7 @@ class ThreadSide(Side):
 
         helpers.run(ThreadCreating(permit, self, outlook, 0.0).run)
 
-    def finish(self, connection: Any, closing: Closing | None) -> None:
+    def finish(self, connection: Any, closing: Ending | None) -> None:
         """Close in a helper thread. *closing*: the place, where it is not free yet."""
         if closing is None and not self._can_close(connection):
             return
@@ -141,7 +148,7 @@ class ThreadSide(Side):
             # No thread can be started: the interpreter ends, or the system is at its limit.
             self.close(connection, closing)
 
-    def close(self, connection: Any, closing: Closing | None) -> None:
+    def close(self, connection: Any, closing: Ending | None) -> None:
         """Close now. Raises nothing: nobody waits for it."""
         try:
             self.connector.close(connection)

@@ -150,13 +150,13 @@ def test_who_wrote_reads_from_the_primary_for_a_while(
     split: Callable[..., Split], clickhouse: ClickHouse, doors: Doors
 ) -> None:
     two = doors(clickhouse, 2)
-    both = split(two, read_your_writes=0.5)
+    both = split(two, read_your_writes=2)
     both.in_one("read", "write", "read")
     assert reads(two) == [1, 1]
     # Another thread, another task: it wrote nothing.
     both.elsewhere(both.read)
     assert reads(two) == [1, 2]
-    threading.Event().wait(0.6)
+    threading.Event().wait(2.1)
     both.read()
     assert reads(two) == [1, 3]
 

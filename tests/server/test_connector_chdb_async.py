@@ -64,8 +64,8 @@ async def test_calls_and_attributes(connector: AsyncChdbConnector) -> None:
     await connection.command("CREATE TABLE async_calls (a Int32) ENGINE = Memory")
     await connection.insert("async_calls", [[1], [2]], column_names=["a"])
     await connection.raw_insert("async_calls", insert_block=b"3\n", fmt="TSV")
-    assert (await connection.query_df("SELECT a FROM async_calls"))["a"].tolist() == [1, 2, 3]
-    assert (await connection.query_np("SELECT a FROM async_calls")).tolist() == [[1], [2], [3]]
+    assert (await connection.query_df("SELECT a FROM async_calls ORDER BY a"))["a"].tolist() == [1, 2, 3]
+    assert (await connection.query_np("SELECT a FROM async_calls ORDER BY a")).tolist() == [[1], [2], [3]]
     assert await connection.raw_query("SELECT sum(a) FROM async_calls", fmt="CSV") == b"6\n"
     assert await connection.ping()
     assert connection.min_version("26.0")

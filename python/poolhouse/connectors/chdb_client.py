@@ -228,15 +228,15 @@ class PooledChdbClient(ChdbClient):
         A stream holds it. When a signal handler's exception strikes in the middle of the driver's code that opens or
         ends a stream, it stays held, and the close would wait for ever.
         """
-        backend = self._backend
-        lock = backend._handle.lock
-        while not lock.acquire(timeout=PATIENCE):
-            if any(not stream._released[0] for stream in list(backend._streams)):
-                # The driver's close ends them first.
+        lock = self._backend._handle.lock
+        # Where a stream is open, the driver's close ends it first.
+        while not self._has_open_stream():
+            if lock.acquire(timeout=PATIENCE) or not (self._marks.calls or self._has_open_stream()):
+                lock.release()
                 return
-            if not self._marks.calls:
-                break
-        lock.release()
+
+    def _has_open_stream(self) -> bool:
+        return any(not stream._released[0] for stream in list(self._backend._streams))
 
     # ---- the driver's calls, watched -------------------------------------
 

@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -46,40 +47,44 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("poolhouse.pool"), "disabled", True)
 
 
-@pytest.mark.parametrize("driver", [Threads], indirect=True)
-def test_cancel12_struck_at_every_call_of_a_connect(driver: Threads, helper: str) -> None:
+def walk(driver: Threads, helper: str, strike_once: Callable[[Strike], Any]) -> None:
+    """Strike at the first place, the second, ...; the pool, which *strike_once* returns, is whole after each."""
     for nth in range(1, 3000):
-        driver.renew()
-        pool = driver.pool(pool_size=1, max_overflow=0, min_idle=1)
         strike = Strike(nth)
-        lease = strike.during(partial(pool.get, 5.0))
-        if not isinstance(lease, BaseException):
-            driver.give(pool, lease)
-        del lease
+        pool = strike_once(strike)
         driver.assert_whole(pool, int(strike.fired is not None))
         if strike.fired is None:
             assert nth > (20 if helper == "new thread" else 10)
             return
     raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("driver", [Threads], indirect=True)
+def test_cancel12_struck_at_every_call_of_a_connect(driver: Threads, helper: str) -> None:
+    def strike_once(strike: Strike) -> Any:
+        driver.renew()
+        pool = driver.pool(pool_size=1, max_overflow=0, min_idle=1)
+        lease = strike.during(partial(pool.get, 5.0))
+        if not isinstance(lease, BaseException):
+            driver.give(pool, lease)
+        return pool
+
+    walk(driver, helper, strike_once)
 
 
 @pytest.mark.parametrize("driver", [Threads], indirect=True)
 def test_cancel12_struck_at_every_call_of_a_close(driver: Threads, helper: str) -> None:
-    for nth in range(1, 3000):
+    def strike_once(strike: Strike) -> Any:
         # An abort does not end it: that is left to a helper thread.
         driver.renew(aborts=False)
         pool = driver.pool(pool_size=1, max_overflow=0)
         lease = driver.get(pool)
-        strike = Strike(nth)
         strike.during(partial(pool.invalidate, lease))
         if repr(lease) != "<Lease, given back>":
             driver.give(pool, lease)
-        del lease
-        driver.assert_whole(pool, int(strike.fired is not None))
-        if strike.fired is None:
-            assert nth > (20 if helper == "new thread" else 10)
-            return
-    raise AssertionError("it never ended")
+        return pool
+
+    walk(driver, helper, strike_once)
 
 
 def query(engine: Engine, number: int) -> None:

@@ -12,51 +12,17 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
-import poolhouse
 from tests.faults.drivers import STUCK, Tasks, Threads
-from tests.support.strike import Struck
-
-PACKAGE = str(Path(poolhouse.__file__).parent)
+from tests.support.strike import LineStrike
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-class Strike:
-    """Raises at the *nth* line of poolhouse that this thread executes."""
-
-    def __init__(self, nth: int) -> None:
-        self.left = nth
-        self.fired = False
-
-    def __call__(self, frame: FrameType, event: str, _: object) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        if event == "line" and not self.fired:
-            self.left -= 1
-            if self.left == 0:
-                self.fired = True
-                raise Struck
-        return self
-
-    def during(self, work: Callable[[], Any]) -> Any:
-        """Do *work*; what it returns, or raises."""
-        before = sys.gettrace()
-        sys.settrace(self)
-        try:
-            return work()
-        except BaseException as error:
-            return error.with_traceback(None)
-        finally:
-            sys.settrace(before)
 
 
 def prepared(driver: Threads, way: str, create_in: str) -> tuple[Any, list[Any]]:
@@ -113,9 +79,9 @@ def test_cancel12_struck_at_every_line_of_a_borrow(
     monkeypatch.setattr(sys, "unraisablehook", lambda args: None)
 
     def strike(pool: Any, nth: int) -> tuple[bool, Any]:
-        striking = Strike(nth)
+        striking = LineStrike(nth)
         outcome = striking.during(lambda: pool.get(WAITS.get(way, 5.0)))
-        return striking.fired, outcome
+        return striking.fired is not None, outcome
 
     assert walk(driver, way, create_in, strike) >= 10
 
@@ -140,15 +106,15 @@ def test_cancel12_struck_at_every_line_of_a_return(
         pool = driver.pool(pool_size=1, max_overflow=0, on_checkin=lambda connection: None)
         leases = [driver.get(pool)]
         waiter = driver.begin_wait(pool)
-        striking = Strike(nth)
+        striking = LineStrike(nth)
         striking.during(partial(RETURNS[how], pool, leases[0]))
         # Where the strike came before the return began, the lease is still out.
         if repr(leases[0]) != "<Lease, given back>":
             driver.give(pool, leases[0])
         leases.clear()
         assert waiter() is None
-        driver.assert_whole(pool, int(striking.fired and how != "give"))
-        if not striking.fired:
+        driver.assert_whole(pool, int(striking.fired is not None and how != "give"))
+        if striking.fired is None:
             return
     raise AssertionError("it never ended")
 

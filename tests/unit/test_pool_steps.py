@@ -825,7 +825,7 @@ def test_a_connect_that_is_given_up(server: FakeServer) -> None:
     hand = Hand(pool, 5.0)
     begin = hand.send()
     look = hand.send()
-    begin.creating.give_up()
+    begin.creating.fail()
     assert hand.wakes == 0
     eventually(lambda: not pool._numbers()["connecting"])
     assert server.made[0].closed

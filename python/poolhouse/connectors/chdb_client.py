@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -190,19 +190,27 @@ class PooledChdbClient(ChdbClient):
         self._marks.broken = True
         if self._marks.pid != os.getpid():
             return True  # not this process's to close, nor to count
-        held: list[bool] = []
-        try:
-            # One call into C both takes the lock and notes it: a signal handler's exception comes before or after.
-            held.extend(map(handle.lock.acquire, (False,)))
-            if not held[0]:
-                return False
+
+        def close() -> None:
             if handle.conn is not None:
                 handle.conn.close()
                 handle.conn = None
+
+        return self._do_if_idle(close)
+
+    def _do_if_idle(self, work: Callable[[], object]) -> bool:
+        """Do *work* with the handle's lock, if that is free. Never blocks; whether it was done."""
+        lock = self._backend._handle.lock
+        held: list[bool] = []
+        try:
+            # One call into C both takes the lock and notes it: a signal handler's exception comes before or after.
+            held.extend(map(lock.acquire, (False,)))
+            if held[0]:
+                work()
+            return held[0]
         finally:
             if held and held[0]:
-                handle.lock.release()
-        return True
+                lock.release()
 
     def disown(self) -> list[object]:
         """In a forked child: see to it that nothing closes the parent's handle, and return what must never be freed."""
@@ -266,19 +274,16 @@ class PooledChdbClient(ChdbClient):
         chDB keeps those rows and puts them in front of the handle's next answer, whosever that is.
         """
         handle = self._backend._handle
-        held: list[bool] = []
-        try:
-            # As in `close_if_idle`.
-            held.extend(map(handle.lock.acquire, (False,)))
-            if not held[0]:
-                self._marks.broken = True
-            elif handle.conn is not None:
+
+        def ask() -> None:
+            if handle.conn is not None:
                 handle.conn.query("SELECT 1", "Null")
+
+        try:
+            if not self._do_if_idle(ask):
+                self._marks.broken = True
         except Exception:
             self._marks.broken = True
-        finally:
-            if held and held[0]:
-                handle.lock.release()
 
     def _query_with_context(self, context: QueryContext) -> QueryResult:
         with self._watched(context.final_query):

@@ -97,14 +97,10 @@ class Creating:
         if stale is not None:
             self.side.finish(stale, None)
 
-    def give_up(self) -> None:
-        """It will not be begun: its task was cancelled. The place does not wait until whatever still refers to this is
-        collected.
-        """
-        self.fail()
-
     def fail(self) -> None:
-        """Give the place back: at once, or when the connection in the way is closed (I1)."""
+        """Give the place back: at once, or when the connection in the way is closed (I1). Not only when whatever still
+        refers to this is collected.
+        """
         stale, self._stale = self._stale, None
         if stale is None:
             self.permit.failed()

@@ -126,7 +126,7 @@ class LoopSide(Side):
 
     def begin(self, creating: TaskCreating) -> None:
         """Connect, in a task of its own."""
-        task = self.keep(creating.run, creating.give_up)
+        task = self.keep(creating.run, creating.fail)
         self._connects.add(task)
         task.add_done_callback(self._connects.discard)
 

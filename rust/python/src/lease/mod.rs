@@ -165,20 +165,12 @@ impl Lease {
     ///
     /// `Ok(false)`: it was given back before.
     pub(crate) fn give_back(&self, py: Python<'_>, error: Option<&Bound<'_, PyAny>>, keep: bool) -> PyResult<bool> {
-        if !self.made_in.is_this() {
-            if error.is_some() {
-                // What ends the block comes out of it: a `SystemExit`, say, by which a forked child ends.
-                return Ok(false);
-            }
-            return Err(
-                Kind::Pool.error(py, "this lease was taken before the process forked; it stays with the parent")
-            );
+        if error.is_some() && !self.made_in.is_this() {
+            // What ends the block comes out of it: a `SystemExit`, say, by which a forked child ends.
+            return Ok(false);
         }
-        if !self.end() {
-            return match self.state.load(Ordering::Acquire) {
-                RETURNED => Ok(false),
-                _ => Err(self.not_active(py)),
-            };
+        if !self.leave(py)? {
+            return Ok(false);
         }
         // SAFETY: was ACTIVE, see `body`.
         if let Some(body) = unsafe { (*self.body.get()).as_ref() } {
@@ -191,18 +183,27 @@ impl Lease {
 
     /// End the lease without giving the connection back: both are the caller's. None: it was given back before.
     pub(crate) fn part(&self, py: Python<'_>) -> PyResult<Option<(Loan, Py<PyAny>)>> {
+        if !self.leave(py)? {
+            return Ok(None);
+        }
+        Ok(self.body().map(|body| (body.loan, body.connection.clone_ref(py))))
+    }
+
+    /// End the lease; false where it was ended before.
+    #[inline(always)]
+    fn leave(&self, py: Python<'_>) -> PyResult<bool> {
         if !self.made_in.is_this() {
             return Err(
                 Kind::Pool.error(py, "this lease was taken before the process forked; it stays with the parent")
             );
         }
-        if !self.end() {
-            return match self.state.load(Ordering::Acquire) {
-                RETURNED => Ok(None),
-                _ => Err(self.not_active(py)),
-            };
+        if self.end() {
+            return Ok(true);
         }
-        Ok(self.body().map(|body| (body.loan, body.connection.clone_ref(py))))
+        match self.state.load(Ordering::Acquire) {
+            RETURNED => Ok(false),
+            _ => Err(self.not_active(py)),
+        }
     }
 
     /// The step out of ACTIVE; true for the one who made it.

@@ -30,6 +30,8 @@ from poolhouse.pool import leaks
 from tests.support.bench import Bench, TaskBench, assert_whole, at_rest, within
 from tests.support.wait import eventually
 
+AT_ONCE = 0.5  # seconds
+
 
 @pytest.fixture
 def short_turns() -> Iterator[None]:
@@ -133,18 +135,19 @@ def test_obs04_numbers_under_load(threads: Bench, short_turns: None) -> None:
             pool.invalidate(lease) if lease.number % 5 == 0 else pool.return_connection(lease)
 
     workers = [threads.start(work) for _ in range(6)]
-    longest = 0.0
+    slow = 0
     for _ in range(10_000):
         began = time.monotonic()
         numbers = pool.stats()
-        longest = max(longest, time.monotonic() - began)
+        slow += time.monotonic() - began > AT_ONCE
         assert numbers.lent + numbers.idle + numbers.connecting <= 5
         assert pool.size <= 3
         assert pool.overflow <= 2
     stop.set()
     for worker in workers:
         worker.result(10)
-    assert longest < 0.5
+    # One may meet a stall of the machine's own.
+    assert slow <= 1
     assert_whole(threads, pool)
 
 
@@ -159,19 +162,42 @@ def test_obs04_numbers_under_load_of_tasks(tasks: TaskBench, short_turns: None) 
             await (pool.invalidate(lease) if lease.number % 5 == 0 else pool.return_connection(lease))
 
     workers = [tasks.start(work) for _ in range(6)]
-    longest = 0.0
+    slow = 0
     for _ in range(10_000):
         began = time.monotonic()
         numbers = pool.stats()
-        longest = max(longest, time.monotonic() - began)
+        slow += time.monotonic() - began > AT_ONCE
         assert numbers.lent + numbers.idle + numbers.connecting <= 5
         assert pool.size <= 3
         assert pool.overflow <= 2
     stop.set()
     for worker in workers:
         worker.result(10)
-    assert longest < 0.5
+    # One may meet a stall of the machine's own.
+    assert slow <= 1
     assert_whole(tasks, pool)
+
+
+def test_obs04_numbers_wait_for_no_loop_and_no_connect(bench: Bench) -> None:
+    pool = bench.pool(1)
+    bench.server.answers.clear()
+    connecting = bench.getting(pool)
+    eventually(lambda: pool.stats().connecting == 1)
+    if isinstance(bench, TaskBench):
+        # Nothing else moves on the loop until the numbers were read.
+        read, stuck = threading.Event(), threading.Event()
+
+        def block() -> None:
+            stuck.set()
+            assert read.wait(30)
+
+        bench.loop.call_soon_threadsafe(block)
+        assert stuck.wait(5)
+        assert pool.stats().connecting == 1
+        read.set()
+    assert not connecting.done()
+    bench.server.answers.set()
+    bench.give(pool, connecting.result(5))
 
 
 def test_obs06_the_table_of_holders(bench: Bench) -> None:

@@ -36,6 +36,7 @@ START_TIMEOUT = 60.0  # seconds; the modern server imports a library of 400 MB
 _LISTEN = "0A"
 _ACCEPTED = {"01", "08"}  # ESTABLISHED, and CLOSE_WAIT: what a server has accepted and not closed yet
 _open_servers: set[ServerProcess] = set()
+_handed_out: set[int] = set()  # ports
 
 
 class ServerError(RuntimeError):
@@ -47,14 +48,20 @@ class ServerError(RuntimeError):
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, outside the range of outgoing connections."""
-    for _ in range(200):
+    """A loopback port that nobody listens on, outside the range of outgoing connections.
+
+    Never the same twice in one process: what a pool has learnt about an address must not meet another test's server.
+    """
+    for _ in range(2000):
         port = random.randint(12000, 31999)
+        if port in _handed_out:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+            _handed_out.add(port)
             return port
     raise ServerError("no free port between 12000 and 31999")
 

@@ -29,9 +29,9 @@ from clickhouse_connect.driver.exceptions import (
 
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
-from poolhouse.connectors.http_alike import InsertsOnce, Tagged
+from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Tagged
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
-from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, chain, http_error_code
+from poolhouse.connectors.judgement import BUSY, chain
 from poolhouse.connectors.kill import with_query_id
 from poolhouse.connectors.one_aio_socket import AioSocket, OneSocketConnector, open_socket
 from poolhouse.connectors.playback import Playback, described, insert_compression
@@ -42,12 +42,10 @@ __all__ = ["PooledAsyncHttpClient"]
 _NEVER = 10.0 * 365 * 24 * 3600
 
 
-class _Backend(InsertsOnce, HttpAsyncBackend):
+class _Backend(InsertsOnce, Learnt, HttpAsyncBackend):
     """The driver's transport: one socket, inserts sent once, answers read to their end."""
 
     watched: AioSocket
-    #: Called when an error says that what the handshake learnt holds no longer.
-    stale: Callable[[], None]
     #: Whether each request is to have a query id, which the socket keeps.
     names_queries = False
 
@@ -57,8 +55,6 @@ class _Backend(InsertsOnce, HttpAsyncBackend):
         backend = cls.__new__(cls)
         backend.__dict__.update(made.__dict__)
         backend.watched = watched
-        # During the start such an error is an answer: to 18.16, the probe of the protocol version is one.
-        backend.stale = lambda: None
         # The driver retires sessions that are older than ``max_connection_age``; their age is the pool's business.
         backend._last_pool_reset = math.inf
         watched.busy = backend.busy
@@ -129,8 +125,8 @@ class _Backend(InsertsOnce, HttpAsyncBackend):
         try:
             await super().error_handler(response, retried)
         except DatabaseError as error:
-            if http_error_code(error) in HANDSHAKE_CODES:
-                self.stale()
+            if self.refuted_by(error):
+                self.watched.tainted = True
             raise
 
 
@@ -139,6 +135,8 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
 
     baseline: Baseline
     _backend: _Backend
+    #: The settings that the driver sends with each query, as the handshake taught it.
+    _written: list[str]
 
     def __init__(self, options: HttpOptions) -> None:
         arguments = options.client_arguments(asynchronous=True)
@@ -172,7 +170,7 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
         if playback.swallowed is not None:
             raise playback.swallowed
         self._playback = None
-        self._backend.stale = stale
+        self._backend.learnt(self._written, stale)
         self.write_compression = insert_compression(self, self._options)
         if not self.transport.open() and not await self.ping(self._options.connect_timeout):
             # An aiohttp that cannot connect without a request, and a script that needed none.
@@ -202,9 +200,9 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
     def _apply_init_result(self, result: Any) -> None:
         super()._apply_init_result(result)
         if self._playback is not None:
-            self.server_settings = self._playback.share_settings(
-                self.server_settings, result.client_setting_writes
-            )
+            written = [name for name, _ in result.client_setting_writes]
+            self._written = written
+            self.server_settings = self._playback.share_settings(self.server_settings, written)
 
     # In use.
 

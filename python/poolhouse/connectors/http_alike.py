@@ -1,5 +1,10 @@
 """What both clients of clickhouse-connect do alike here, put before the driver's own class of each side.
 
+**A handshake that does not fit.** From the start-up answers of a server the driver concludes which settings it may send
+with each query. Behind one address another server may answer later: an older one, put back or beside the first, refuses
+such a setting and with it every query on this connection. So an error that names one of them takes the connection out
+of use at its return, and the next connect asks anew. One that names a setting of the borrower's leaves it in the pool.
+
 Private names of the driver used: ``_add_integration_tag``, ``_reported_libs``, and the ``execute_*`` of its transports.
 """
 
@@ -10,12 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from clickhouse_connect.driver._backend.httpcommon import add_integration_tag
 
+from poolhouse.connectors.judgement import HANDSHAKE_CODES, http_error_code
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from clickhouse_connect.driver.exceptions import DatabaseError
 
     from poolhouse.connectors.baseline import Baseline
 
-__all__ = ["InsertsOnce", "Tagged"]
+__all__ = ["InsertsOnce", "Learnt", "Tagged"]
+
+#: Sent with each query once the driver's probe of it was answered.
+_PROTOCOL = "client_protocol_version"
 
 
 def _once(runtime: Any) -> Any:
@@ -50,6 +62,27 @@ class InsertsOnce:
         return inner.execute_raw_insert(
             table, column_names, insert_block, fmt, compression, _once(runtime), transport
         )
+
+
+class Learnt:
+    """A transport that knows what its client concluded from the handshake, and sees when that does not hold."""
+
+    #: Called when an error says that what the handshake learnt may hold no longer.
+    _forget: Callable[[], None] | None = None
+    _settings: tuple[str, ...] = ()
+
+    def learnt(self, settings: Iterable[str], forget: Callable[[], None]) -> None:
+        """The client has started. Until now such an error was an answer: to 18.16, the probe of the protocol is one."""
+        self._settings = (*settings, _PROTOCOL)
+        self._forget = forget
+
+    def refuted_by(self, error: DatabaseError) -> bool:
+        """Whether the server refuses with *error* what the client sends of itself."""
+        if self._forget is None or http_error_code(error) not in HANDSHAKE_CODES:
+            return False
+        self._forget()
+        text = str(error)
+        return any(name in text for name in self._settings)
 
 
 class Tagged:

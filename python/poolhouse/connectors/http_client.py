@@ -28,9 +28,9 @@ from urllib3 import PoolManager, Timeout
 
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
-from poolhouse.connectors.http_alike import InsertsOnce, Tagged
+from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Tagged
 from poolhouse.connectors.http_options import HttpOptions
-from poolhouse.connectors.judgement import BUSY, HANDSHAKE_CODES, http_error_code
+from poolhouse.connectors.judgement import BUSY
 from poolhouse.connectors.kill import with_query_id
 from poolhouse.connectors.one_socket import OneSocket
 from poolhouse.connectors.playback import Playback, described, insert_compression
@@ -68,12 +68,10 @@ class _Answer:
         self.close()
 
 
-class _Backend(InsertsOnce, HttpSyncBackend):
+class _Backend(InsertsOnce, Learnt, HttpSyncBackend):
     """The driver's transport with the differences listed above."""
 
     pool: OneSocket
-    #: Called when an error says that what the handshake learnt holds no longer.
-    stale: Callable[[], None]
     #: Whether each request is to have a query id, which the socket keeps.
     names_queries = False
 
@@ -83,8 +81,6 @@ class _Backend(InsertsOnce, HttpSyncBackend):
         backend = cls.__new__(cls)
         backend.__dict__.update(made.__dict__)
         backend.pool = pool
-        # During the start such an error is an answer: to 18.16, the probe of the protocol version is one.
-        backend.stale = lambda: None
         # urllib3's own retries would open a socket that nobody has counted.
         backend.http_retries = 0
         return backend
@@ -108,8 +104,8 @@ class _Backend(InsertsOnce, HttpSyncBackend):
         try:
             super().error_handler(response, retried)
         except DatabaseError as error:
-            if http_error_code(error) in HANDSHAKE_CODES:
-                self.stale()
+            if self.refuted_by(error):
+                self.pool.tainted = True
             raise
 
 
@@ -118,6 +114,8 @@ class PooledHttpClient(Tagged, HttpClient):
 
     transport: OneSocket
     baseline: Baseline
+    #: The settings that the driver sends with each query, as the handshake taught it.
+    _written: list[str]
 
     def __init__(
         self,
@@ -137,7 +135,7 @@ class PooledHttpClient(Tagged, HttpClient):
         self._playback = None
         backend = self._backend
         assert isinstance(backend, _Backend)
-        backend.stale = stale
+        backend.learnt(self._written, stale)
         backend.timeout = Timeout(connect=options.connect_timeout, read=options.send_receive_timeout)
         transport.set_socket_timeout(options.send_receive_timeout)
         self.write_compression = insert_compression(self, options)
@@ -174,7 +172,8 @@ class PooledHttpClient(Tagged, HttpClient):
     def _apply_init_result(self, result: Any) -> None:
         super()._apply_init_result(result)
         if self._playback is not None:
-            written = result.client_setting_writes
+            written = [name for name, _ in result.client_setting_writes]
+            self._written = written
             self.server_settings = self._playback.share_settings(self.server_settings, written)
 
     # In use.

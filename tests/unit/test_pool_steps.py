@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import math
+import threading
 import time
 from collections.abc import Generator
 from contextlib import suppress
@@ -835,21 +836,42 @@ def test_a_connect_that_is_given_up(server: FakeServer) -> None:
     assert pool._numbers()["connect_failures"] == 1
 
 
-def test_a_connect_that_is_not_begun_ends_the_old_one(server: FakeServer) -> None:
-    server.aborts = False
-    pool = make(server, pool_recycle=0.05)
-    idle(pool, 0.08)
+def test_a_connect_that_is_not_begun_frees_its_place_when_the_old_one_is_closed(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other connection comes back while the way is cleared: it is lent, and no third one is opened (I1)."""
+    pool = make(server, 2, check_bypass=0)
+    idle(pool)
+    (old,) = server.made
+    first = pool.get()
+    other = pool.get()
+    pool.return_connection(first)
+    server.on_check = lambda connection: connection is not old
+    let_close = threading.Event()
+    real_close = FakeConnector.close
+
+    def abort(self: FakeConnector, connection: Any) -> bool:
+        if connection is old:
+            pool.return_connection(other)
+        return False
+
+    def close(self: FakeConnector, connection: Any) -> None:
+        let_close.wait(10)
+        real_close(self, connection)
+
+    monkeypatch.setattr(FakeConnector, "abort", abort)
+    monkeypatch.setattr(FakeConnector, "close", close)
     hand = Hand(pool, 5.0)
-    step = hand.send()
-    old = server.made[0]
-    step.creating.abandon()
-    step.creating.abandon()
-    deadline = time.monotonic() + 5
-    while not old.closed and time.monotonic() < deadline:
-        time.sleep(0.005)
+    assert hand.send() is None
+    assert hand.grant is not None
+    assert hand.grant.connection is server.made[1]
+    with pytest.raises(PoolTimeout):
+        pool.get(0.05)
+    assert (server.open, server.connects, pool._numbers()["connecting"]) == (2, 2, 1)
+    let_close.set()
+    pool.return_connection(pool.get(5))
     assert old.closed
-    step.creating.run()
-    assert server.connects == 2
+    assert (server.connects, server.most_open) == (3, 2)
 
 
 # Keepalive

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -44,14 +44,14 @@ def attempts(until: float) -> Generator[float]:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-class _Failed:
-    """The place of a connect that failed, while a connection is still to be closed."""
+class _Place:
+    """The place of a connect that is over, while a connection is still to be closed; then *free* is called."""
 
-    def __init__(self, permit: Permit) -> None:
-        self._permit = permit
+    def __init__(self, free: Callable[[], None]) -> None:
+        self._free = free
 
     def done(self) -> None:
-        self._permit.failed()
+        self._free()
 
 
 class Creating:
@@ -93,19 +93,21 @@ class Creating:
 
     def abandon(self) -> None:
         """It will not be begun: somebody gave a connection back."""
-        stale, self._stale = self._stale, None
-        if stale is not None:
-            self.side.finish(stale, None)
+        self._give_back(self.permit.give_up)
 
     def fail(self) -> None:
-        """Give the place back: at once, or when the connection in the way is closed (I1). Not only when whatever still
-        refers to this is collected.
+        """Tell the borrower, and give the place back."""
+        self._give_back(self.permit.failed)
+
+    def _give_back(self, free: Callable[[], None]) -> None:
+        """Call *free*: at once, or when the connection in the way is closed (I1). Not only when whatever still refers
+        to this is collected.
         """
         stale, self._stale = self._stale, None
         if stale is None:
-            self.permit.failed()
+            free()
         else:
-            self.side.finish(stale, _Failed(self.permit))
+            self.side.finish(stale, _Place(free))
 
     def note_failure(self, error: BaseException) -> None:
         """Keep the error for the borrower and for the time-outs of others."""

@@ -133,6 +133,14 @@ impl Permit {
         self.shared.core.create_failed(&self.shared.host(py), hand, self.ticket(), clock::fine());
         Ok(())
     }
+
+    /// The connect is not begun: the permit goes to the next waiter, or back to the pool.
+    fn give_up(&self, py: Python<'_>) -> PyResult<()> {
+        let hand = self.take(py)?;
+        self.shared.end_stale(py, &hand);
+        self.shared.core.give_up(&self.shared.host(py), hand, clock::fine());
+        Ok(())
+    }
 }
 
 impl Drop for Permit {

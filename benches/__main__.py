@@ -1,6 +1,4 @@
-"""``python -m benches run`` (all, or works by name), ``check`` (the gate), ``baseline`` (write the "
-"gate's figures).
-"""
+"""``python -m benches run`` (all, or works by name), ``check`` (the gate), ``baseline`` (write the gate's figures)."""
 
 from __future__ import annotations
 
@@ -16,6 +14,7 @@ from benches.claims import CLAIMS, judge
 from benches.model import Work
 from benches.sampling import Effort, Progress
 from benches.works import contention, core, cycle, growth, many_tasks, real, start, waiters
+from benches.works.site import site
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -56,10 +55,10 @@ def run_works(names: Sequence[str], effort: Effort, progress: Progress) -> dict[
     served = [name for name in REAL if name in names]
     if served:
         progress.work("starting ClickHouse")
-        with real.site() as site:
+        with site() as served_by:
             for name in served:
                 progress.work(name)
-                done[name] = REAL[name](site, effort, progress)
+                done[name] = REAL[name](served_by, effort, progress)
     progress.done()
     return done
 

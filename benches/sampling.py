@@ -58,9 +58,7 @@ class Effort:
 
 
 class Progress:
-    """One line on standard error that says what runs; in a log that is no terminal, one line for "
-    "each work.
-    """
+    """One line on standard error that says what runs; in a log that is no terminal, one line for each work."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

@@ -1,77 +1,40 @@
-"""On a real server: ClickHouse 18.16, on loopback, in a process of its own."""
+"""Single queries on a real server: what a pool saves, and what opening a connection costs."""
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from benches.model import OURS, Figure, Work, ratio
 from benches.sampling import Effort, Progress, interleave
-from benches.shim import old_server
+from benches.works.rates import async_rate, rate
+from benches.works.site import REWRITTEN, SHARED, SQL, Site, slow_link
 
-__all__ = ["REAL_WORKS", "site"]
+__all__ = ["REAL_WORKS"]
 
-SQL = "SELECT 1"
 FRESH = "a fresh clickhouse-connect client"
-SHARED = "one shared clickhouse-connect client"
-NATIVE = "poolhouse with clickhouse-driver"
-ASYNCH = "poolhouse with asynch"
+OWN_SOCKET = "a fresh client on a socket of its own"
 UNPOOLED = "poolhouse, pool_size=None"
-REWRITTEN = (
-    "clickhouse-connect itself can connect to 18.16 only with its handshake rewritten (`benches/shim.py`)."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A running server, and how to reach it."""
-
-    server: Any
-
-    def url(self, port: int | None = None) -> str:
-        return str(self.server.url_for(self.server.user, port=port))
-
-    def client(self, port: int | None = None) -> Any:
-        """A client of clickhouse-connect, made as everybody makes one."""
-        import clickhouse_connect
-
-        return clickhouse_connect.get_client(
-            host="127.0.0.1",
-            port=port or self.server.http_port,
-            username=self.server.user,
-            password=self.server.password,
-            autogenerate_session_id=False,
-        )
-
-    def native(self) -> dict[str, Any]:
-        return {
-            "host": "127.0.0.1",
-            "port": self.server.native_port,
-            "user": self.server.user,
-            "password": self.server.password,
-        }
-
-
-@contextmanager
-def site() -> Iterator[Site]:
-    """A server, and drivers that can talk to it."""
-    from tests.support.server import ClickHouse
-
-    # Longer than any sample, so that nobody's idle connections are closed under it.
-    with ClickHouse(keep_alive_timeout=60).start() as server, old_server():
-        yield Site(server)
 
 
 def _fresh(site: Site, port: int | None = None) -> None:
     client = site.client(port)
     client.query(SQL).result_rows  # noqa: B018 - reads the answer
     client.close()
+
+
+def _fresh_on_its_own(site: Site, port: int | None = None) -> None:
+    """As where each query has a process of its own: the driver's pool of sockets lives no longer than the client."""
+    from clickhouse_connect.driver.httputil import get_pool_manager
+
+    sockets = get_pool_manager()
+    client = site.client(port, pool_mgr=sockets)
+    client.query(SQL).result_rows  # noqa: B018 - reads the answer
+    client.close()
+    sockets.clear()
 
 
 def _seconds(work: Callable[[], Any]) -> float:
@@ -98,16 +61,14 @@ def far(site: Site, effort: Effort, progress: Progress) -> Work:
         "far",
         "SELECT 1, one after another, over 2 ms each way",
         "ms a query",
-        "The same through a proxy on loopback, by which everything arrives 2 ms later in each direction. A fresh "
-        "client has three questions and the query, so four turns against one are what there is to win while its "
-        "sockets come from the pool of the process. "
+        "The same through a proxy on loopback, in a process of its own, by which everything arrives 2 ms later in each "
+        "direction, and a new socket's first byte after one turn more. A fresh client asks three things first: four "
+        "turns against one, while its sockets come from the pool of the process. On a socket of its own, as where each "
+        "query has a process of its own, it has five. "
         f"{REWRITTEN}",
     )
-    from tests.support.proxy import Proxy
-
-    with Proxy(site.server.http_port) as proxy:
-        proxy.delay(up=0.002, down=0.002)
-        _serial(work, site, proxy.port, 10 if effort.short else 30, effort.few_rounds, progress)
+    with slow_link(site, 0.002) as port:
+        _serial(work, site, port, 10 if effort.short else 30, effort.few_rounds, progress)
     return work
 
 
@@ -131,9 +92,11 @@ def _serial(work: Work, site: Site, port: int | None, queries: int, rounds: int,
         UNPOOLED: many(lambda: unpooled.query(SQL)),
         SHARED: many(lambda: shared.query(SQL).result_rows),
         FRESH: many(lambda: _fresh(site, port)),
+        OWN_SOCKET: many(lambda: _fresh_on_its_own(site, port)),
     }
     work.series = interleave(cases, max(rounds, 2), progress)
     work.figures["times faster than fresh"] = ratio(work.series[FRESH], work.series[OURS])
+    work.figures["times faster than on its own"] = ratio(work.series[OWN_SOCKET], work.series[OURS])
     work.compare()
     shared.close()
     pooled.dispose()
@@ -186,171 +149,6 @@ def _crowd(count: int, query: Callable[[], Any]) -> float:
     if failures:
         raise failures[0]
     return took * 1e3
-
-
-def rate(site: Site, effort: Effort, progress: Progress) -> Work:
-    work = Work(
-        "rate",
-        "8 threads that query without end, on 8 connections",
-        "queries/s",
-        "SELECT 1. poolhouse over HTTP with clickhouse-connect, and over the native protocol with "
-        "clickhouse-driver; "
-        "clickhouse-pool with the same clickhouse-driver, 0.2.7, the newest that it allows. The "
-        "native protocol costs the "
-        f"client less than HTTP does. {REWRITTEN}",
-        more_is_better=True,
-    )
-    import chorm
-    from clickhouse_driver import Client
-    from clickhouse_pool import ChPool
-
-    from poolhouse import ConnectionPool, create_engine
-
-    engine = create_engine(site.url(), pool_size=8, max_overflow=0)
-    shared = site.client()
-    theirs = ChPool(connections_min=8, connections_max=8, **site.native())
-    other = chorm.create_engine(site.url(), pool_size=8)
-    native: Any = ConnectionPool(lambda: Client(**site.native()), pool_size=8, max_overflow=0)
-
-    def our_native() -> None:
-        with native.connection() as client:
-            client.execute(SQL)
-
-    def chpool() -> None:
-        with theirs.get_client() as client:
-            client.execute(SQL)
-
-    def chorm_query() -> None:
-        with other.connection() as conn:
-            conn.query(SQL).result_rows  # noqa: B018 - reads the answer
-
-    seconds = effort.seconds
-    cases = {
-        OURS: lambda: _threads_rate(lambda: engine.query(SQL), seconds),
-        NATIVE: lambda: _threads_rate(our_native, seconds),
-        "CHORM": lambda: _threads_rate(chorm_query, seconds),
-        SHARED: lambda: _threads_rate(lambda: shared.query(SQL).result_rows, seconds),
-        "clickhouse-pool": lambda: _threads_rate(chpool, seconds),
-    }
-    work.series = interleave(cases, effort.few_rounds, progress)
-    work.compare()
-    work.figures["clickhouse-driver x clickhouse-pool"] = ratio(
-        work.series[NATIVE], work.series["clickhouse-pool"]
-    )
-    engine.dispose()
-    shared.close()
-    theirs.cleanup()
-    native.close_all()
-    other.pool.close_all()
-    return work
-
-
-def _threads_rate(query: Callable[[], Any], seconds: float) -> float:
-    done = [0] * 8
-    stop = False
-
-    def run(me: int) -> None:
-        while not stop:
-            query()
-            done[me] += 1
-
-    query()
-    crew = [threading.Thread(target=run, args=(me,)) for me in range(8)]
-    began = time.perf_counter()
-    for each in crew:
-        each.start()
-    time.sleep(seconds)
-    stop = True
-    total = sum(done)
-    took = time.perf_counter() - began
-    for each in crew:
-        each.join()
-    return total / took
-
-
-def async_rate(site: Site, effort: Effort, progress: Progress) -> Work:
-    work = Work(
-        "async rate",
-        "50 tasks that query without end, on 10 connections",
-        "queries/s",
-        "SELECT 1. poolhouse over HTTP with clickhouse-connect's async client, and over the native "
-        "protocol with asynch; "
-        "asynch's own pool.",
-        more_is_better=True,
-    )
-    cases = {
-        OURS: lambda: asyncio.run(_our_tasks(site, effort.seconds)),
-        ASYNCH: lambda: asyncio.run(_our_asynch_tasks(site, effort.seconds)),
-        "asynch": lambda: asyncio.run(_asynch_tasks(site, effort.seconds)),
-    }
-    work.series = interleave(cases, effort.few_rounds, progress)
-    work.compare()
-    work.figures["asynch x asynch"] = ratio(work.series[ASYNCH], work.series["asynch"])
-    return work
-
-
-async def _our_tasks(site: Site, seconds: float) -> float:
-    from poolhouse import create_async_engine
-
-    engine = create_async_engine(site.url(), pool_size=10, max_overflow=0)
-    found = await _tasks_rate(lambda: engine.query(SQL), seconds)
-    await engine.pool.close_all()
-    return found
-
-
-async def _our_asynch_tasks(site: Site, seconds: float) -> float:
-    from asynch import Connection
-
-    from poolhouse import AsyncConnectionPool
-
-    async def connect() -> Any:
-        conn = Connection(**site.native())
-        await conn.connect()
-        return conn
-
-    pool: Any = AsyncConnectionPool(connect, pool_size=10, max_overflow=0)
-
-    async def query() -> None:
-        async with pool.connection() as conn, conn.cursor() as cursor:
-            await cursor.execute(SQL)
-            await cursor.fetchall()
-
-    found = await _tasks_rate(query, seconds)
-    await pool.close_all()
-    return found
-
-
-async def _asynch_tasks(site: Site, seconds: float) -> float:
-    from asynch.pool import Pool
-
-    async with Pool(minsize=10, maxsize=10, **site.native()) as pool:
-
-        async def query() -> None:
-            async with pool.connection() as conn, conn.cursor() as cursor:
-                await cursor.execute(SQL)
-                await cursor.fetchall()
-
-        return await _tasks_rate(query, seconds)
-
-
-async def _tasks_rate(query: Callable[[], Any], seconds: float) -> float:
-    done = 0
-    stop = False
-
-    async def run() -> None:
-        nonlocal done
-        while not stop:
-            await query()
-            done += 1
-
-    await query()
-    began = time.perf_counter()
-    crew = [asyncio.create_task(run()) for _ in range(50)]
-    await asyncio.sleep(seconds)
-    stop = True
-    total, took = done, time.perf_counter() - began
-    await asyncio.gather(*crew)
-    return total / took
 
 
 def cpu(site: Site, effort: Effort, progress: Progress) -> Work:

@@ -16,7 +16,7 @@ from typing import Any
 
 from benches.model import OURS, Figure, Work, difference, ratio
 from benches.peers import tasks, threads
-from benches.sampling import Effort, Progress, interleave
+from benches.sampling import Effort, Progress, interleave, quiet
 
 __all__ = ["memory", "timeouts", "wake", "wake_task"]
 
@@ -24,64 +24,69 @@ ROOT = Path(__file__).parents[2]
 LOCK = "a bare lock"
 FUTURE = "a bare future"
 
+#: How to take, and how to give back.
+Hands = tuple[Callable[[], Any], Callable[[Any], Any]]
+
 
 def wake(effort: Effort, progress: Progress) -> Work:
     work = Work(
         "wake",
         "From a return until the waiting thread has the connection",
         "us",
-        "One connection; a second thread waits for it for 2 ms, then it is returned. Floor: a "
-        "`threading.Lock` that one "
-        "thread releases and another acquires with a time-out. Median of a run of such wake-ups.",
+        "One connection; a second thread waits for it for 2 ms, then it is returned. Floor: a `threading.Lock` that "
+        "one thread releases and another acquires with a time-out. All take turns in the same two threads, wake-up by "
+        "wake-up: how fast one thread wakes another is mostly a matter of the cores that they happen to run on. The "
+        "median of a round's wake-ups.",
     )
     turns = 60 if effort.short else 200
-
-    def pooled(name: str) -> Callable[[], float]:
-        def case() -> float:
-            pool = threads.OPENERS[name](1)
-            try:
-                return _wake(pool.get, pool.put, turns)
-            finally:
-                pool.close()
-
-        return case
-
-    def bare() -> float:
-        lock = threading.Lock()
-        return _wake(lambda: lock.acquire(timeout=30), lambda _: lock.release(), turns)
-
     peers = (OURS, threads.CHORM, threads.SQLALCHEMY, threads.PSYCOPG, threads.LIFO)
-    cases: dict[str, Callable[[], float]] = {name: pooled(name) for name in peers}
-    cases[LOCK] = bare
-    work.series = interleave(cases, effort.rounds // 3 + 2, progress)
+    work.series = {name: [] for name in (*peers, LOCK)}
+    rounds = effort.rounds // 3 + 2
+    for each in range(rounds):
+        progress.step(f"round {each + 1} of {rounds}")
+        pools = {name: threads.OPENERS[name](1) for name in peers}
+        lock = threading.Lock()
+        hands: dict[str, Hands] = {name: (pool.get, pool.put) for name, pool in pools.items()}
+        hands[LOCK] = (lambda lock=lock: lock.acquire(timeout=30), lambda _, lock=lock: lock.release())
+        with quiet():
+            found = _wakes(hands, turns)
+        for name, took in found.items():
+            work.series[name].append(statistics.median(took) * 1e6)
+        for pool in pools.values():
+            pool.close()
     work.compare()
     return work
 
 
-def _wake(get: Callable[[], Any], put: Callable[[Any], Any], turns: int) -> float:
-    go, done = queue.SimpleQueue[None](), queue.SimpleQueue[float]()
-    returned = [0.0]
+def _wakes(hands: dict[str, Hands], turns: int) -> dict[str, list[float]]:
+    """Seconds of each wake-up; each turn is one of every pair of hands, the order turned by one from turn to turn."""
+    go, done = queue.SimpleQueue[Hands | None](), queue.SimpleQueue[float]()
 
     def wait() -> None:
-        for _ in range(turns):
-            go.get()
+        while (pair := go.get()) is not None:
+            get, put = pair
             conn = get()
             now = time.perf_counter()
             put(conn)
-            done.put(now - returned[0])
+            done.put(now)
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    took = []
-    for _ in range(turns):
-        conn = get()
-        go.put(None)
-        time.sleep(0.002)
-        returned[0] = time.perf_counter()
-        put(conn)
-        took.append(done.get())
+    names = list(hands)
+    took: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(turns):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            get, put = hands[name]
+            conn = get()
+            go.put((get, put))
+            time.sleep(0.002)
+            returned = time.perf_counter()
+            put(conn)
+            took[name].append(done.get() - returned)
+    go.put(None)
     waiter.join()
-    return statistics.median(took) * 1e6
+    return took
 
 
 def wake_task(effort: Effort, progress: Progress) -> Work:

@@ -158,11 +158,11 @@ class Proxy:
         """Leave a new connection alone for *seconds* before its first byte (the kernel connects it at once)."""
         self._set(Faults(accept_delay=seconds))
 
-    def delay(self, *, up: float = 0.0, down: float = 0.0) -> None:
+    def delay(self, *, up: float = 0.0, down: float = 0.0, connect: float = 0.0) -> None:
         """Let each chunk arrive so many seconds later, at the server and at the client. Several are under way at a
-        time, as on a long wire.
+        time, as on a long wire. *connect*: what a new connection's first byte waits beyond that, for TCP's own turn.
         """
-        self._set(Faults(delay_up=up, delay_down=down))
+        self._set(Faults(accept_delay=connect, delay_up=up, delay_down=down))
 
     def truncate(self, after: int) -> None:
         """Pass *after* more bytes to each client, then close its connection in an orderly way (FIN)."""

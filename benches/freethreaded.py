@@ -1,25 +1,29 @@
 """How poolhouse scales through Python where there is no GIL: ``python -m benches.freethreaded``, on such a build.
 
-Two threads borrow and give back on one pool of eight, each with the connection that it gave back last. Printed is what
-both do together, to what one does alone: the median of some rounds in which the two take turns, with the least and the
-most.
+It prints its figures and leaves them in ``docs/freethreaded.json``, from which the page of the benchmarks has them: that
+page is written by another Python.
 """
 
 from __future__ import annotations
 
-import statistics
+import json
+import platform
 import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from benches.model import Figure, Work
 from poolhouse import ConnectionPool
 
+__all__ = ["RESULTS", "measure"]
+
+RESULTS = Path(__file__).parents[1] / "docs" / "freethreaded.json"
 CYCLES = 200_000
 ROUNDS = 15
-#: What is promised.
-LEAST = 1.2
 
 
 def cycle_calls(pool: Any, count: int) -> None:
@@ -33,6 +37,9 @@ def cycle_block(pool: Any, count: int) -> None:
     for _ in range(count):
         with connection():
             pass
+
+
+CYCLES_OF: dict[str, Callable[[Any, int], None]] = {"with": cycle_block, "get + return": cycle_calls}
 
 
 def together(threads: int, pool: Any, cycle: Callable[[Any, int], None]) -> float:
@@ -53,26 +60,40 @@ def together(threads: int, pool: Any, cycle: Callable[[Any, int], None]) -> floa
     return threads * CYCLES / (time.perf_counter() - began) / 1e6
 
 
-def main() -> int:
-    if getattr(sys, "_is_gil_enabled", lambda: True)():
-        print("this Python has its GIL: nothing to see here", file=sys.stderr)
-        return 2
-    met = True
-    for name, cycle in (("get + return", cycle_calls), ("with", cycle_block)):
+def measure() -> Work:
+    """Rounds in which one thread and two take turns."""
+    work = Work(
+        "freethreaded",
+        "Two threads on one pool, without a GIL",
+        "two threads together, to one alone",
+        f"CPython {platform.python_version()}, free-threaded, by `make bench-freethreaded`: a run of its own, on "
+        f"{datetime.now(UTC):%Y-%m-%d}. Two threads borrow and give back on one pool of eight. With `get` and "
+        "`return_connection` both threads count references to one object, the pool, in each call.",
+        more_is_better=True,
+    )
+    work.columns["M cycles/s of one thread"] = {}
+    for name, cycle in CYCLES_OF.items():
         with ConnectionPool(object, pool_size=8, max_overflow=0) as pool:
             for conn in [pool.get() for _ in range(8)]:
                 pool.return_connection(conn)
             together(1, pool, cycle)
             rates = [(together(1, pool, cycle), together(2, pool, cycle)) for _ in range(ROUNDS)]
-        ratios = sorted(two / one for one, two in rates)
-        middle = statistics.median(ratios)
-        met &= middle >= LEAST
-        one = statistics.median(rate for rate, _ in rates)
-        print(
-            f"{name}: two threads {middle:.2f} x one ({ratios[0]:.2f} ... {ratios[-1]:.2f}), "
-            f"one: {one:.2f} M cycles/s; to be >= {LEAST} x"
-        )
-    return 0 if met else 1
+        work.series[name] = [two / one for one, two in rates]
+        work.figures[name] = Figure.of(work.series[name])
+        work.columns["M cycles/s of one thread"][name] = [one for one, _ in rates]
+    return work
+
+
+def main() -> int:
+    if getattr(sys, "_is_gil_enabled", lambda: True)():
+        print("this Python has its GIL: nothing to see here", file=sys.stderr)
+        return 2
+    work = measure()
+    RESULTS.write_text(json.dumps(work.to_json(), separators=(",", ":")) + "\n")
+    for name, figure in work.figures.items():
+        print(f"{name}: two threads {figure.median:.2f} x one ({figure.least:.2f} ... {figure.greatest:.2f})")
+    print("`make bench`, or `python -m benches report`, puts this on the page")
+    return 0
 
 
 if __name__ == "__main__":

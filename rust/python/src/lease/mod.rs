@@ -41,8 +41,10 @@ struct Body {
     connection: Py<PyAny>,
 }
 
-/// A connection on loan. See the module.
-#[pyclass(frozen, freelist = 128, module = "poolhouse")]
+/// A connection on loan. See the module. Without a GIL, PyO3's freelist is a lock that all threads share, which costs more than to
+/// allocate.
+#[cfg_attr(not(Py_GIL_DISABLED), pyclass(frozen, freelist = 128, module = "poolhouse"))]
+#[cfg_attr(Py_GIL_DISABLED, pyclass(frozen, module = "poolhouse"))]
 pub(crate) struct Lease {
     pool: Py<Pool>,
     body: UnsafeCell<Option<Body>>,

@@ -1,7 +1,7 @@
 """How poolhouse scales through Python where there is no GIL: ``python -m benches.freethreaded``, on such a build.
 
-It prints its figures and leaves them in ``docs/freethreaded.json``, from which the page of the benchmarks has them: that
-page is written by another Python.
+It prints its figures and leaves them in ``docs/freethreaded.json``, from which the page of the benchmarks has them: by
+another Python.
 """
 
 from __future__ import annotations

@@ -189,6 +189,24 @@ def test_close09_dropped_without_close_by_tasks() -> None:
     eventually(lambda: not _ours())
 
 
+def test_close09_dropped_when_the_interpreter_has_emptied_the_modules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a free-threaded Python does to what it keeps until then: nothing is raised where nobody could catch it."""
+    for made in (ConnectionPool, AsyncConnectionPool):
+        pool = made(dict, pool_size=1)
+        with monkeypatch.context() as emptied:
+            emptied.setattr("poolhouse.pool.face.keeper", None)
+            pool.__del__()
+        pool.__del__()
+        with pytest.raises(PoolClosed):
+            pool.get() if isinstance(pool, ConnectionPool) else asyncio.run(_get(pool))
+
+
+async def _get(pool: AsyncConnectionPool[object]) -> None:
+    await pool.get()
+
+
 def _ours() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("poolhouse")]
 

@@ -127,6 +127,9 @@ class PoolFace(Report, Generic[C]):
 
     def _end(self) -> None:
         """Close, for good. Never blocks."""
+        if keeper is None:
+            # Collected at the very end of the interpreter, which empties modules first; the process closes the rest.
+            return
         self._close()
         keeper.stop(self if self._shares is None else self._shares)
 

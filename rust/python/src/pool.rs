@@ -33,7 +33,11 @@ const BRIEF: u64 = 50_000;
 
 /// See the module.
 #[pyclass(subclass, frozen, module = "poolhouse._core")]
+#[repr(C)]
 pub(crate) struct Pool {
+    /// Without a GIL threads count references to one object at a time, and what each of them reads must not lie beside the count.
+    #[cfg(Py_GIL_DISABLED)]
+    apart: [u64; 8],
     /// From `Arc::into_raw`; null until `_open`.
     shared: AtomicPtr<Shared>,
     pub(crate) hooks: HookChain,
@@ -91,6 +95,8 @@ impl Pool {
     #[pyo3(signature = (*_args, **_kwargs))]
     fn create(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Pool {
+            #[cfg(Py_GIL_DISABLED)]
+            apart: [0; 8],
             shared: AtomicPtr::new(ptr::null_mut()),
             hooks: HookChain::default(),
             is_async: AtomicBool::new(false),

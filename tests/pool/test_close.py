@@ -196,7 +196,7 @@ def test_close09_dropped_when_the_interpreter_has_emptied_the_modules(
     for made in (ConnectionPool, AsyncConnectionPool):
         pool = made(dict, pool_size=1)
         with monkeypatch.context() as emptied:
-            emptied.setattr("poolhouse.pool.face.keeper", None)
+            emptied.setattr("poolhouse.pool.face._in_place", None)
             pool.__del__()
         pool.__del__()
         with pytest.raises(PoolClosed):

@@ -31,6 +31,9 @@ C = TypeVar("C")
 
 __all__ = ["PoolFace"]
 
+#: Until the interpreter empties its modules, and this with them.
+_in_place = True
+
 
 class PoolFace(Report, Generic[C]):
     """What both pools have. See :class:`poolhouse.ConnectionPool`."""
@@ -127,7 +130,7 @@ class PoolFace(Report, Generic[C]):
 
     def _end(self) -> None:
         """Close, for good. Never blocks."""
-        if keeper is None:
+        if not _in_place:
             # Collected at the very end of the interpreter, which empties modules first; the process closes the rest.
             return
         self._close()

@@ -67,8 +67,7 @@ def measure() -> Work:
         "Two threads on one pool, without a GIL",
         "two threads together, to one alone",
         f"CPython {platform.python_version()}, free-threaded, by `make bench-freethreaded`: a run of its own, on "
-        f"{datetime.now(UTC):%Y-%m-%d}. Two threads borrow and give back on one pool of eight. With `get` and "
-        "`return_connection` both threads count references to one object, the pool, in each call.",
+        f"{datetime.now(UTC):%Y-%m-%d}. Two threads borrow and give back on one pool of eight.",
         more_is_better=True,
     )
     work.columns["M cycles/s of one thread"] = {}

@@ -5,7 +5,7 @@ use crate::caller::{self, Place};
 use crate::calls::{self, guarded};
 use crate::clock;
 use crate::errors::no_connection;
-use crate::lease::Lease;
+use crate::lease::{Lease, Owner};
 use crate::pool::Pool;
 use crate::running::{current_task, lane, running_loop, thread_ident};
 use crate::shared::Shared;
@@ -155,7 +155,7 @@ impl Pool {
     ) -> PyResult<Bound<'py, Lease>> {
         let py = slf.py();
         // The lease first: from here on it undoes whatever fails.
-        let lease = Bound::new(py, Lease::active(slf.clone().unbind(), loan, connection, place))?;
+        let lease = Bound::new(py, Lease::active(Owner::new(slf)?, loan, connection, place))?;
         slf.get().note_place(py, loan, lease.get().place())?;
         Ok(lease)
     }

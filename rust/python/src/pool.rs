@@ -10,7 +10,9 @@ use crate::calls;
 use crate::clock;
 use crate::errors::Kind;
 use crate::hooks::{HookChain, Hooks};
-use crate::lease::Lease;
+#[cfg(Py_GIL_DISABLED)]
+use crate::lease::Doors;
+use crate::lease::{Lease, Owner};
 use crate::loops::Loops;
 use crate::report;
 use crate::running::{running_loop, thread_ident};
@@ -33,11 +35,7 @@ const BRIEF: u64 = 50_000;
 
 /// See the module.
 #[pyclass(subclass, frozen, module = "poolhouse._core")]
-#[repr(C)]
 pub(crate) struct Pool {
-    /// Without a GIL threads count references to one object at a time, and what each of them reads must not lie beside the count.
-    #[cfg(Py_GIL_DISABLED)]
-    apart: [u64; 8],
     /// From `Arc::into_raw`; null until `_open`.
     shared: AtomicPtr<Shared>,
     pub(crate) hooks: HookChain,
@@ -47,6 +45,8 @@ pub(crate) struct Pool {
     /// Whether this face shows the connections to the garbage collector: one face for each state.
     is_primary: AtomicBool,
     pub(crate) loops: Loops,
+    #[cfg(Py_GIL_DISABLED)]
+    pub(crate) doors: Doors,
 }
 
 impl Pool {
@@ -95,14 +95,14 @@ impl Pool {
     #[pyo3(signature = (*_args, **_kwargs))]
     fn create(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
         Pool {
-            #[cfg(Py_GIL_DISABLED)]
-            apart: [0; 8],
             shared: AtomicPtr::new(ptr::null_mut()),
             hooks: HookChain::default(),
             is_async: AtomicBool::new(false),
             timeout: AtomicU64::new(0),
             is_primary: AtomicBool::new(true),
             loops: Loops::default(),
+            #[cfg(Py_GIL_DISABLED)]
+            doors: Doors::default(),
         }
     }
 
@@ -217,7 +217,7 @@ impl Pool {
             let arguments = (optional(seconds), settings, database, session_id);
             return calls::method(slf, intern!(py, "_configured"), arguments);
         }
-        Ok(Bound::new(py, Lease::new(slf.clone().unbind(), seconds))?.into_any())
+        Ok(Bound::new(py, Lease::new(Owner::new(slf)?, seconds))?.into_any())
     }
 
     /// A connection that can be had without any wait and any I/O, or None.
@@ -392,7 +392,14 @@ impl Pool {
             // SAFETY: as in `shared`.
             unsafe { (*shared).traverse(&visit)? };
         }
+        #[cfg(Py_GIL_DISABLED)]
+        self.doors.traverse(&visit)?;
         Ok(())
+    }
+
+    #[cfg(Py_GIL_DISABLED)]
+    fn __clear__(&self) {
+        self.doors.clear();
     }
 }
 

@@ -54,7 +54,27 @@ pub(crate) fn thread_ident() -> u64 {
 
 /// The hint that this thread uses, one of sixteen. Stacks lie at equal distances, which Fibonacci hashing (Knuth, The Art of Computer
 /// Programming 3, 6.4) spreads evenly, whatever the distance is.
+#[cfg(not(Py_GIL_DISABLED))]
 #[inline(always)]
 pub(crate) fn lane(thread: u64) -> usize {
     ((thread >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize
+}
+
+/// The same without a GIL, where two threads of one lane that run at the same time take turns at its cache lines: the lanes are dealt out,
+/// one thread after the other.
+#[cfg(Py_GIL_DISABLED)]
+#[inline(always)]
+pub(crate) fn lane(_thread: u64) -> usize {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const NONE: usize = usize::MAX;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static LANE: Cell<usize> = const { Cell::new(NONE) });
+    LANE.with(|lane| {
+        if lane.get() == NONE {
+            lane.set(NEXT.fetch_add(1, Ordering::Relaxed) % 16);
+        }
+        lane.get()
+    })
 }

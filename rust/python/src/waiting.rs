@@ -231,7 +231,7 @@ impl Waiting {
             Some(lease) => lease,
             None => {
                 let place = std::mem::replace(&mut self.place, Place::NOWHERE);
-                Py::new(py, Lease::at(self.pool.clone_ref(py), place))?
+                Py::new(py, Lease::at(self.pool.bind(py), place)?)?
             }
         };
         let began = clock::seconds(began);

@@ -21,7 +21,7 @@ fn is_own(name: &str) -> bool {
 #[pymethods]
 impl Lease {
     fn __enter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
-        if slf.get().pool.get().is_async() {
+        if slf.get().pool().get().is_async() {
             return Err(PyTypeError::new_err("a lease of an async pool needs `async with`"));
         }
         Self::enter(slf)?;
@@ -42,7 +42,7 @@ impl Lease {
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
-        let pool = this.pool.get();
+        let pool = this.pool().get();
         if !pool.is_async() {
             return Err(PyTypeError::new_err("a lease of a sync pool needs `with`"));
         }
@@ -50,7 +50,7 @@ impl Lease {
             return Ok(slf.clone().into_any());
         }
         this.begin(py)?;
-        match pool.borrow_now(py, &this.pool) {
+        match pool.borrow_now(py, this.pool()) {
             Ok(Now::Lent(loan, connection)) => {
                 this.set_place(py, caller::here(py));
                 this.fill(py, loan, connection)?;
@@ -129,7 +129,7 @@ impl Lease {
         let Some(body) = self.body() else { return Ok(()) };
         // SAFETY: the GIL keeps readers away from here to the end.
         let before = unsafe { std::mem::replace(&mut *self.place.get(), place) };
-        self.pool.get().shared()?.core.data(body.loan.slot).note_place(self.place());
+        self.pool().get().shared()?.core.data(body.loan.slot).note_place(self.place());
         before.drop(py);
         Ok(())
     }
@@ -139,7 +139,7 @@ impl Lease {
         if self.state.load(Ordering::Acquire) != NEW {
             self.give_back(py, None, true)?;
         }
-        if self.pool.get().is_async() {
+        if self.pool().get().is_async() {
             done(py)
         } else {
             Ok(py.None())

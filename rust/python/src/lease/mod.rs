@@ -12,6 +12,7 @@
 //! The lease is its own awaitable: `await lease` gives the lease, and `async with` needs no second object.
 
 mod methods;
+mod owner;
 
 use crate::blocking;
 use crate::borrowing::Now;
@@ -28,6 +29,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) use owner::Doors;
+pub(crate) use owner::Owner;
 
 const NEW: u8 = 0;
 const ACTIVE: u8 = 1;
@@ -46,7 +51,7 @@ struct Body {
 #[cfg_attr(not(Py_GIL_DISABLED), pyclass(frozen, freelist = 128, module = "poolhouse"))]
 #[cfg_attr(Py_GIL_DISABLED, pyclass(frozen, module = "poolhouse"))]
 pub(crate) struct Lease {
-    pool: Py<Pool>,
+    owner: Owner,
     body: UnsafeCell<Option<Body>>,
     /// Where the borrower borrows; owned. Set once, before ACTIVE.
     place: UnsafeCell<Place>,
@@ -65,9 +70,9 @@ unsafe impl Send for Lease {}
 
 impl Lease {
     /// A lease that borrows when it is entered.
-    pub(crate) fn new(pool: Py<Pool>, timeout: f64) -> Self {
+    pub(crate) fn new(owner: Owner, timeout: f64) -> Self {
         Lease {
-            pool,
+            owner,
             body: UnsafeCell::new(None),
             place: UnsafeCell::new(Place::NOWHERE),
             timeout,
@@ -79,9 +84,9 @@ impl Lease {
 
     /// A lease of a loan that is there already.
     #[inline(always)]
-    pub(crate) fn active(pool: Py<Pool>, loan: Loan, connection: Py<PyAny>, place: Place) -> Self {
+    pub(crate) fn active(owner: Owner, loan: Loan, connection: Py<PyAny>, place: Place) -> Self {
         Lease {
-            pool,
+            owner,
             body: UnsafeCell::new(Some(Body { loan, connection })),
             place: UnsafeCell::new(place),
             timeout: f64::NAN,
@@ -89,6 +94,11 @@ impl Lease {
             state: AtomicU8::new(ACTIVE),
             raw: AtomicBool::new(false),
         }
+    }
+
+    #[inline(always)]
+    fn pool(&self) -> &Py<Pool> {
+        self.owner.pool()
     }
 
     /// The loan and the connection, while the lease is ACTIVE or was.
@@ -122,7 +132,7 @@ impl Lease {
         // SAFETY: ENTERING, so nobody else writes, and nobody reads before the store.
         unsafe { *self.body.get() = Some(Body { loan, connection }) };
         self.state.store(ACTIVE, Ordering::Release);
-        self.pool.get().note_place(py, loan, self.place())
+        self.pool().get().note_place(py, loan, self.place())
     }
 
     /// Note where the borrower is. Only between `begin` and ACTIVE.
@@ -178,7 +188,7 @@ impl Lease {
         if let Some(body) = unsafe { (*self.body.get()).as_ref() } {
             let raw = self.raw.load(Ordering::Relaxed);
             let ended = Ended { loan: body.loan, connection: &body.connection, error, keep, raw };
-            self.pool.get().take_back(&self.pool, py, ended)?;
+            self.pool().get().take_back(self.pool(), py, ended)?;
         }
         Ok(true)
     }
@@ -226,7 +236,7 @@ impl Lease {
 
     /// Whether this lease is of that pool.
     pub(crate) fn is_of(&self, pool: &Bound<'_, Pool>) -> bool {
-        self.pool.is(pool)
+        self.pool().is(pool)
     }
 
     /// Borrow, unless that was done already.
@@ -238,10 +248,10 @@ impl Lease {
             return Ok(());
         }
         this.begin(py)?;
-        let pool = this.pool.get();
-        let found = match pool.borrow_now(py, &this.pool) {
+        let pool = this.pool().get();
+        let found = match pool.borrow_now(py, this.pool()) {
             Ok(Now::Lent(loan, connection)) => Ok((loan, connection)),
-            Ok(Now::Slow(first)) => blocking::borrow(this.pool.bind(py), this.timeout, first),
+            Ok(Now::Slow(first)) => blocking::borrow(this.pool().bind(py), this.timeout, first),
             Err(error) => Err(error),
         };
         match found {
@@ -263,22 +273,22 @@ impl Lease {
         let this = slf.get();
         // Now, while the borrower's frame is the running one.
         this.set_place(py, caller::here(py));
-        let pool = this.pool.clone_ref(py);
+        let pool = this.pool().clone_ref(py);
         let waiting = Waiting::new(pool, Some(slf.clone().unbind()), Place::NOWHERE, this.timeout, first);
         Ok(Bound::new(py, waiting)?.into_any())
     }
 
     /// A lease that a borrow in Python is under way for, begun at *place*.
-    pub(crate) fn at(pool: Py<Pool>, place: Place) -> Self {
-        let mut lease = Self::new(pool, f64::NAN);
+    pub(crate) fn at(pool: &Bound<'_, Pool>, place: Place) -> PyResult<Self> {
+        let mut lease = Self::new(Owner::new(pool)?, f64::NAN);
         *lease.place.get_mut() = place;
-        lease
+        Ok(lease)
     }
 
     /// Take the loan of *grant*.
     pub(crate) fn redeem(&self, py: Python<'_>, grant: &Grant) -> PyResult<()> {
         self.begin(py)?;
-        match self.pool.get().redeem(py, grant) {
+        match self.pool().get().redeem(py, grant) {
             Ok((loan, connection)) => self.fill(py, loan, connection),
             Err(error) => {
                 self.undo();
@@ -318,7 +328,7 @@ impl Lease {
         guarded(py, |py| {
             let place = self.place();
             let place = caller::describe(py, place.code, place.instruction);
-            let pool = self.pool.bind(py).clone();
+            let pool = self.pool().bind(py).clone();
             self.give_back(py, None, true)?;
             calls::method(&pool, intern!(py, "_lease_dropped"), (place,)).map(drop)
         });

@@ -1,5 +1,5 @@
-"""What a work yields: series of samples, and named figures made of them. Plain data, so that it "
-"goes to JSON and back.
+"""What a work yields: series of samples, and named figures made of them. Plain data, so that it
+goes to JSON and back.
 """
 
 from __future__ import annotations

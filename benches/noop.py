@@ -162,8 +162,8 @@ class AsynchConnection:
 
 
 class MysqlConnection:
-    """aiomysql looks at the reader of each idle connection, and asks for the transaction's state on "
-    "a return.
+    """aiomysql looks at the reader of each idle connection, and asks for the transaction's state on
+    a return.
     """
 
     closed = False

@@ -12,7 +12,8 @@ __all__ = ["markdown"]
 _HEAD = """\
 # Benchmarks
 
-Written by `make bench`; do not edit. The data behind it is in [benchmarks.json](benchmarks.json).
+Written by `make bench`; do not edit. The data behind it is in [benchmarks.json](benchmarks.json) and
+[freethreaded.json](freethreaded.json).
 
 **How.** All pools run in one process, one after another within each round, the order turned by one from round to
 round. A ratio is taken within a round, ours to theirs, and the tables give its median with the least and the

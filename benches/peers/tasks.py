@@ -21,8 +21,8 @@ AIOMYSQL = "aiomysql"
 
 @dataclass(frozen=True, slots=True)
 class TaskPool:
-    """``await put(await get())`` is one cycle, where the pool has such calls; ``block()`` is for "
-    "``async with``.
+    """``await put(await get())`` is one cycle, where the pool has such calls; ``block()`` is for
+    ``async with``.
     """
 
     block: Callable[[], AbstractAsyncContextManager[Any]]

@@ -164,8 +164,8 @@ def chorm_engine(size: int = 5) -> Any:
 
 
 def sqlalchemy_engine(size: int = 5) -> Any:
-    """The engine of SQLAlchemy. It talks to its driver from the first moment, so this is SQLite in "
-    "memory, opened once.
+    """The engine of SQLAlchemy. It talks to its driver from the first moment, so this is SQLite in
+    memory, opened once.
     """
     import sqlalchemy as sa
     from sqlalchemy.pool import QueuePool

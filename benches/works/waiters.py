@@ -216,8 +216,8 @@ def timeouts(effort: Effort, progress: Progress) -> Work:
 
 
 def memory(effort: Effort, progress: Progress) -> Work:
-    """Each figure in a process of its own, where every allocation goes through malloc, which is "
-    "asked before and after.
+    """Each figure in a process of its own, where every allocation goes through malloc, which is
+    asked before and after.
     """
     work = Work(
         "memory",

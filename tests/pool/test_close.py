@@ -193,18 +193,22 @@ def test_close09_dropped_when_the_interpreter_has_emptied_the_modules(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As a free-threaded Python does to what it keeps until then: nothing is raised where nobody could catch it."""
-    for made in (ConnectionPool, AsyncConnectionPool):
-        pool = made(dict, pool_size=1)
-        with monkeypatch.context() as emptied:
-            emptied.setattr("poolhouse.pool.face._in_place", None)
+    whole = ConnectionPool(dict, pool_size=1)
+    pools = [whole, AsyncConnectionPool(dict, pool_size=1), AsyncConnectionPool(dict, shares=whole)]
+    asyncio.run(_use(pools[2]))
+    with monkeypatch.context() as emptied:
+        for module in ("sync", "asyncio"):
+            emptied.setattr(f"poolhouse.pool.{module}.IN_PLACE", None)
+        for pool in pools:
             pool.__del__()
+            assert not pool.closed
+    for pool in pools[:2]:
         pool.__del__()
-        with pytest.raises(PoolClosed):
-            pool.get() if isinstance(pool, ConnectionPool) else asyncio.run(_get(pool))
+        assert pool.closed
 
 
-async def _get(pool: AsyncConnectionPool[object]) -> None:
-    await pool.get()
+async def _use(pool: AsyncConnectionPool[object]) -> None:
+    await pool.return_connection(await pool.get())
 
 
 def _ours() -> list[str]:

@@ -11,7 +11,7 @@ import logging
 import random
 import sys
 
-from tests.stress.crowd import Crowd, stamp_cycles
+from tests.stress.crowd import Crowd, stamp_cycles, uncollected
 
 
 def main() -> None:
@@ -26,6 +26,7 @@ def main() -> None:
     logging.getLogger("poolhouse.pool").setLevel(logging.CRITICAL)  # of connects that fail as planned
     wrong = stamp_cycles(threads=16, cycles=10_000)
     print(f"16 threads x 10000 cycles: {len(wrong)} wrong", flush=True)
+    wrong += uncollected()
     report = Crowd(options.seed).run(options.seconds)
     print(report, flush=True)
     wrong += report.wrong

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 import warnings
+import weakref
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -248,3 +249,22 @@ def stamp_cycles(threads: int, cycles: int) -> list[str]:
         wrong.append(f"not whole: {numbers}")
     pool.close_all()
     return wrong
+
+
+def uncollected() -> list[str]:
+    """CLOSE09: pools that two threads used and nobody refers to any more, one closed and one not; what was left."""
+
+    def used(close: bool) -> weakref.ref[Any]:
+        pool = ConnectionPool(object, pool_size=2)
+        running = [threading.Thread(target=lambda: pool.return_connection(pool.get())) for _ in range(2)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+        if close:
+            pool.close_all()
+        return weakref.ref(pool)
+
+    kept = {"closed": used(True), "dropped": used(False)}
+    gc.collect()
+    return [f"a {how} pool is still there" for how, pool in kept.items() if pool() is not None]

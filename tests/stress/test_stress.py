@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.stress.crowd import Crowd, stamp_cycles
+from tests.stress.crowd import Crowd, stamp_cycles, uncollected
 from tests.stress.stamps import Shared, Stamped
 
 # Leases are dropped on purpose, also by tasks whose event loop has ended.
@@ -29,6 +29,11 @@ def test_nothing_is_lost_by_threads_and_loops() -> None:
 def test_fork09_stamps() -> None:
     """FORK09 with a GIL: each of 16 threads finds its own stamp. Without one: ``make stress-freethreaded``."""
     assert stamp_cycles(threads=16, cycles=2_000) == []
+
+
+def test_close09_a_pool_that_nobody_refers_to_is_collected() -> None:
+    """With a GIL; without one: ``make stress-freethreaded``."""
+    assert uncollected() == []
 
 
 def test_the_audit_sees_what_it_is_for() -> None:

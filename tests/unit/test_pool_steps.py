@@ -874,6 +874,38 @@ def test_a_connect_that_is_not_begun_frees_its_place_when_the_old_one_is_closed(
     assert (server.connects, server.most_open) == (3, 2)
 
 
+@pytest.mark.parametrize("fault", ["closed", "no thread"])
+def test_a_connect_that_cannot_begin_closes_the_old_one_first(
+    server: FakeServer, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its abort does not end it; the place is free after that, and not before (I1)."""
+    server.aborts = False
+    pool = make(server, pool_recycle=0.05)
+    idle(pool, 0.08)
+    (old,) = server.made
+    expected: type[Exception]
+    if fault == "closed":
+        monkeypatch.setattr(FakeConnector, "abort", lambda *_: pool.close_all() or False)
+        expected = PoolClosed
+    else:
+        started: list[Any] = []
+
+        def run(work: Any, *context: Any) -> None:
+            started.append(work)
+            if len(started) == 1:
+                raise RuntimeError("can't start new thread")
+            assert server.open == 1
+            work()
+
+        monkeypatch.setattr("poolhouse.pool.helpers.run", run)
+        expected = RuntimeError
+    with pytest.raises(expected):
+        pool.get(5)
+    eventually(lambda: old.closed)
+    rest(pool)
+    assert (server.connects, server.open) == (1, 0)
+
+
 # Keepalive
 
 

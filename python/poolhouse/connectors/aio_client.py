@@ -126,7 +126,7 @@ class _Backend(InsertsOnce, Learnt, HttpAsyncBackend):
             await super().error_handler(response, retried)
         except DatabaseError as error:
             if self.refuted_by(error):
-                self.watched.tainted = True
+                self.watched.spoil()
             raise
 
 
@@ -135,8 +135,6 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
 
     baseline: Baseline
     _backend: _Backend
-    #: The settings that the driver sends with each query, as the handshake taught it.
-    _written: list[str]
 
     def __init__(self, options: HttpOptions) -> None:
         arguments = options.client_arguments(asynchronous=True)
@@ -163,14 +161,15 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
             session, backend._base_url, self._options.connect_timeout, **backend.request_options()
         )
 
-    async def start(self, script: Script, stale: Callable[[], None]) -> None:
+    async def start(self, script: Script, forget: Callable[[], None]) -> None:
         """Ask the start-up questions, or take their answers from *script*."""
         playback = self._playback = Playback(script)
         await self._initialize()
         if playback.swallowed is not None:
             raise playback.swallowed
         self._playback = None
-        self._backend.learnt(self._written, stale)
+        given = self._options.settings or ()
+        self._backend.learnt(self._client_settings, self.optional_transport_settings, given, forget)
         self.write_compression = insert_compression(self, self._options)
         if not self.transport.open() and not await self.ping(self._options.connect_timeout):
             # An aiohttp that cannot connect without a request, and a script that needed none.
@@ -201,7 +200,6 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
         super()._apply_init_result(result)
         if self._playback is not None:
             written = [name for name, _ in result.client_setting_writes]
-            self._written = written
             self.server_settings = self._playback.share_settings(self.server_settings, written)
 
     # In use.

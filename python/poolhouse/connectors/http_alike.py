@@ -67,13 +67,24 @@ class InsertsOnce:
 class Learnt:
     """A transport that knows what its client concluded from the handshake, and sees when that does not hold."""
 
+    show_clickhouse_errors: Any
     #: Called when an error says that what the handshake learnt may hold no longer.
     _forget: Callable[[], None] | None = None
-    _settings: tuple[str, ...] = ()
+    #: The settings that the driver sends with queries, unless the user named them.
+    _sent: frozenset[str] = frozenset()
 
-    def learnt(self, settings: Iterable[str], forget: Callable[[], None]) -> None:
-        """The client has started. Until now such an error was an answer: to 18.16, the probe of the protocol is one."""
-        self._settings = (*settings, _PROTOCOL)
+    def learnt(
+        self,
+        params: Iterable[str],
+        optional: Iterable[str],
+        given: Iterable[str],
+        forget: Callable[[], None],
+    ) -> None:
+        """The client has started. Until now such an error was an answer: to 18.16, the probe of the protocol is one.
+
+        *params* are the settings that it sends now, *optional* those of its transport, *given* those of the user.
+        """
+        self._sent = frozenset({*params, *optional, _PROTOCOL}.difference(given))
         self._forget = forget
 
     def refuted_by(self, error: DatabaseError) -> bool:
@@ -81,8 +92,11 @@ class Learnt:
         if self._forget is None or http_error_code(error) not in HANDSHAKE_CODES:
             return False
         self._forget()
-        text = str(error)
-        return any(name in text for name in self._settings)
+        if not self.show_clickhouse_errors:
+            # The driver has put a text of its own in the place of the server's.
+            return True
+        refused = str(error).partition("Maybe you meant")[0]
+        return any(name in refused for name in self._sent)
 
 
 class Tagged:

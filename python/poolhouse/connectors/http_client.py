@@ -105,7 +105,7 @@ class _Backend(InsertsOnce, Learnt, HttpSyncBackend):
             super().error_handler(response, retried)
         except DatabaseError as error:
             if self.refuted_by(error):
-                self.pool.tainted = True
+                self.pool.spoil()
             raise
 
 
@@ -114,8 +114,6 @@ class PooledHttpClient(Tagged, HttpClient):
 
     transport: OneSocket
     baseline: Baseline
-    #: The settings that the driver sends with each query, as the handshake taught it.
-    _written: list[str]
 
     def __init__(
         self,
@@ -124,7 +122,7 @@ class PooledHttpClient(Tagged, HttpClient):
         transport: OneSocket,
         script: Script,
         deadline: float,
-        stale: Callable[[], None],
+        forget: Callable[[], None],
     ) -> None:
         self.transport = transport
         self._playback: Playback | None = Playback(script)
@@ -135,7 +133,7 @@ class PooledHttpClient(Tagged, HttpClient):
         self._playback = None
         backend = self._backend
         assert isinstance(backend, _Backend)
-        backend.learnt(self._written, stale)
+        backend.learnt(self.params, self.optional_transport_settings, options.settings or (), forget)
         backend.timeout = Timeout(connect=options.connect_timeout, read=options.send_receive_timeout)
         transport.set_socket_timeout(options.send_receive_timeout)
         self.write_compression = insert_compression(self, options)
@@ -173,7 +171,6 @@ class PooledHttpClient(Tagged, HttpClient):
         super()._apply_init_result(result)
         if self._playback is not None:
             written = [name for name, _ in result.client_setting_writes]
-            self._written = written
             self.server_settings = self._playback.share_settings(self.server_settings, written)
 
     # In use.

@@ -36,7 +36,8 @@ class AioSocket:
 
     def __init__(self) -> None:
         self.ended = False
-        #: An answer came that could not be understood: what else is on the wire is anyone's guess.
+        #: Not to be lent again: an answer came that could not be understood, and what else is on the wire is anyone's
+        #: guess; or see :meth:`spoil`.
         self.tainted = False
         self.sockets_opened = 0
         #: The id of the latest request, where each has one.
@@ -118,6 +119,11 @@ class AioSocket:
         """Close the idle socket if the server closed its end, so that the next request opens another."""
         if self._transport is not None and not self._transport.is_closing() and not self.alive():
             self._transport.abort()
+
+    def spoil(self) -> None:
+        """Lend it no more. The query was refused, so the server has none to end."""
+        self.tainted = True
+        self.query_id = None
 
     def end(self) -> None:
         """Shut the socket down, from any thread, and never open another."""

@@ -124,7 +124,8 @@ class OneSocket(HTTPConnectionPool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ended = False
-        #: An answer came that could not be understood: what else is on the wire is anyone's guess.
+        #: Not to be lent again: an answer came that could not be understood, and what else is on the wire is anyone's
+        #: guess; or see :meth:`spoil`.
         self.tainted = False
         self.sockets_opened = 0
         #: The id of the latest request, where each has one.
@@ -248,6 +249,11 @@ class OneSocket(HTTPConnectionPool):
         """Give up the answer that is being read: nothing more of it is fetched, the socket is finished."""
         if os.getpid() == self._pid:
             shut_down(self._raw)
+
+    def spoil(self) -> None:
+        """Lend it no more. The query was refused, so the server has none to end."""
+        self.tainted = True
+        self.query_id = None
 
     def end(self) -> None:
         """Shut the socket down, from any thread, and never open another."""

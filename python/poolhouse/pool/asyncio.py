@@ -25,7 +25,7 @@ from poolhouse.config import PoolOptions, pool_signature
 from poolhouse.connectors.base import AsyncConnector, as_async_connector
 from poolhouse.errors import PoolClosed
 from poolhouse.pool import fork, keepalive, keeper, steps
-from poolhouse.pool.face import PoolFace
+from poolhouse.pool.face import IN_PLACE, PoolFace
 from poolhouse.pool.loop_side import LoopSide, TaskCreating
 from poolhouse.pool.sides import logger
 
@@ -351,6 +351,8 @@ class AsyncConnectionPool(PoolFace[C]):
 
     def __del__(self) -> None:
         # A pool that nobody refers to lends nothing more; one that shares ends its own groups only.
+        if not IN_PLACE:
+            return
         sides: dict[int, LoopSide] = self.__dict__.get("_sides", {})
         if self.__dict__.get("_shares") is not None:
             for side in sides.values():

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
-__all__ = ["PoolFace"]
+__all__ = ["IN_PLACE", "PoolFace"]
 
-#: Until the interpreter empties its modules, and this with them.
-_in_place = True
+#: Until the interpreter empties its modules, this one among them: a pool that is collected after that ends nothing, the
+#: process does.
+IN_PLACE = True
 
 
 class PoolFace(Report, Generic[C]):
@@ -130,9 +131,6 @@ class PoolFace(Report, Generic[C]):
 
     def _end(self) -> None:
         """Close, for good. Never blocks."""
-        if not _in_place:
-            # Collected at the very end of the interpreter, which empties modules first; the process closes the rest.
-            return
         self._close()
         keeper.stop(self if self._shares is None else self._shares)
 

@@ -171,10 +171,15 @@ def _acquire(
                     token = yield ConnectHere(creating)
                     continue
                 # First back into the queue, then the connect: its end must find the waiter there.
-                if waiter is None:
-                    waiter, token = permit.enlist()
-                else:
-                    token = waiter.rearm()
+                try:
+                    if waiter is None:
+                        waiter, token = permit.enlist()
+                    else:
+                        token = waiter.rearm()
+                except BaseException:
+                    # Closed meanwhile.
+                    creating.abandon()
+                    raise
                 if token is None:
                     permit.made_for(waiter)
                     if timeout <= 0:

@@ -15,7 +15,7 @@ from poolhouse.connectors.base import Connector, as_connector
 from poolhouse.errors import PoolClosed
 from poolhouse.pool import helpers, keepalive, keeper, steps
 from poolhouse.pool.creating import ThreadCreating
-from poolhouse.pool.face import PoolFace
+from poolhouse.pool.face import IN_PLACE, PoolFace
 from poolhouse.pool.sides import ThreadSide, logger
 
 if TYPE_CHECKING:
@@ -150,7 +150,12 @@ class ConnectionPool(PoolFace[C]):
                 return answer
             case steps.Begin(creating):
                 assert isinstance(creating, ThreadCreating)
-                helpers.run(creating.run, copy_context())
+                try:
+                    helpers.run(creating.run, copy_context())
+                except RuntimeError:
+                    # No thread can be started.
+                    creating.fail()
+                    raise
             case steps.ConnectHere(creating):
                 assert isinstance(creating, ThreadCreating)
                 return creating.run_here()
@@ -242,7 +247,7 @@ class ConnectionPool(PoolFace[C]):
 
     def __del__(self) -> None:
         # A pool that nobody refers to lends nothing more. Half-made ones have nothing to close.
-        if self.__dict__.get("_side") is not None:
+        if IN_PLACE and self.__dict__.get("_side") is not None:
             self._end()
 
 

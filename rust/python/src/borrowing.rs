@@ -5,6 +5,7 @@ use crate::caller::{self, Place};
 use crate::calls::{self, guarded};
 use crate::clock;
 use crate::errors::no_connection;
+use crate::giving_back::Ended;
 use crate::lease::{Lease, Owner};
 use crate::pool::Pool;
 use crate::running::{current_task, lane, running_loop, thread_ident};
@@ -154,8 +155,16 @@ impl Pool {
         place: Place,
     ) -> PyResult<Bound<'py, Lease>> {
         let py = slf.py();
+        let owner = match Owner::new(slf) {
+            Ok(owner) => owner,
+            Err(error) => {
+                let ended = Ended { loan, connection: &connection, error: None, keep: true, raw: false };
+                slf.get().take_back(slf.as_unbound(), py, ended)?;
+                return Err(error);
+            }
+        };
         // The lease first: from here on it undoes whatever fails.
-        let lease = Bound::new(py, Lease::active(Owner::new(slf)?, loan, connection, place))?;
+        let lease = Bound::new(py, Lease::active(owner, loan, connection, place))?;
         slf.get().note_place(py, loan, lease.get().place())?;
         Ok(lease)
     }

@@ -3,8 +3,8 @@
 //! With a GIL it is a reference to the pool. Without, such a reference is a count that all threads write at each borrow and each return, and
 //! the cache line of the count goes to and fro between their cores: two threads then come to less than one. So there a pool has sixteen
 //! [`Door`]s, a lease holds the one of its thread's lane, and only threads of the same lane share a count (sloppy counters; Boyd-Wickizer
-//! and others, "An Analysis of Linux Scalability to Many Cores", OSDI 2010). The pool and its doors refer to each other, so a pool
-//! that was dropped without a close waits for the garbage collector there.
+//! and others, "An Analysis of Linux Scalability to Many Cores", OSDI 2010). The pool and its doors refer to each other, so there
+//! the garbage collector frees a pool.
 
 use crate::pool::Pool;
 use pyo3::prelude::*;
@@ -80,7 +80,7 @@ mod doors {
             let place = &self.0[lane(thread_ident())];
             let known = place.load(Ordering::Acquire);
             let door = if known.is_null() { Self::make(place, pool)? } else { known };
-            // SAFETY: a door stays where it is until the pool is gone, and the caller has the pool.
+            // SAFETY: a door stays until the collector has found that nobody can reach the pool, and the caller refers to it.
             Ok(unsafe { Bound::from_borrowed_ptr(py, door).cast_into_unchecked::<Door>() }.unbind())
         }
 
@@ -113,12 +113,6 @@ mod doors {
             for place in &self.0 {
                 drop_owned(place.swap(ptr::null_mut(), Ordering::AcqRel));
             }
-        }
-    }
-
-    impl Drop for Doors {
-        fn drop(&mut self) {
-            self.clear();
         }
     }
 }

@@ -106,7 +106,8 @@ class PoolEvents:
     Raises:
         ConfigError: There is no such event, or a hook is not a function that takes one to three arguments.
 
-    >>> events = PoolEvents(on_close=lambda connection: print("closed", connection))
+    >>> closed = []
+    >>> events = PoolEvents(on_close=closed.append)
     >>> @events.on_connect
     ... def opened(connection):
     ...     print("opened", connection)
@@ -121,6 +122,7 @@ class PoolEvents:
     >>> with pool.connection():
     ...     pass
     back {}
+    >>> pool.close_all()
     """
 
     def __init__(self, **hooks: Any) -> None:

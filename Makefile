@@ -16,6 +16,7 @@ URL ?=
 ARGS ?=
 
 RUST := Cargo.toml Cargo.lock $(shell find rust -not -path '*/tests/*' \( -name '*.rs' -o -name Cargo.toml \))
+CYCLE := target/release/examples/cycle
 # The build script of PyO3 asks this Python; with another one each time, everything would be built anew.
 export PYO3_PYTHON := $(CURDIR)/$(PYTHON)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -62,7 +63,7 @@ demo: build ## Run the main job on the embedded engine, or on URL=clickhouse://.
 # Tests
 
 .PHONY: test
-test: test-rust test-loom test-shuttle test-python ## Do all set-up and run every test
+test: test-rust test-loom test-shuttle test-instructions test-python ## Do all set-up and run every test
 
 .PHONY: test-rust
 test-rust: ## Run the tests of the core
@@ -84,6 +85,11 @@ test-loom: ## Check the protocol's memory orderings with loom
 .PHONY: test-shuttle
 test-shuttle: ## Check the protocol under large random schedules with shuttle
 	$(CARGO) test --package poolhouse-core --release --target-dir target/shuttle --features shuttle --test 'shuttle_*' $(ARGS)
+
+.PHONY: test-instructions
+test-instructions: $(VENV)/stamp $(CYCLE) ## Count the instructions of a borrow and return in the core; they must not grow
+	@command -v valgrind >/dev/null || tools/apt-install.sh valgrind
+	$(PYTHON) -m benches.instructions $(CYCLE)
 
 .PHONY: test-python
 test-python: build server ## Run the Python tests, on real servers
@@ -243,7 +249,6 @@ clean: ## Remove all that was made here, .venv too
 
 BENCH_VENV := .bench-venv
 BENCH_PYTHON := $(BENCH_VENV)/bin/python
-CYCLE := target/release/examples/cycle
 
 $(BENCH_VENV)/stamp: benches/requirements.txt .stamps/python
 	rm -rf $(BENCH_VENV)

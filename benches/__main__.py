@@ -125,12 +125,9 @@ def command_check() -> int:
     baseline = gate.read()
     progress = Progress()
     failures: list[str] = []
-    was, now = baseline["instructions"]["a cycle of the core"], instructions.per_cycle(_binary())
-    same = baseline["instructions"]["compiler"] == instructions.compiler()
-    worse = same and gate.behind(was, now, more_is_better=False, slack=gate.INSTRUCTION_SLACK)
-    failures += ["instructions"] if worse else []
-    note = "" if same else f" (not judged: the baseline is of {baseline['instructions']['compiler']})"
-    print(f"{_mark(worse)} instructions of a cycle of the core: {now:.1f}, was {was:.1f}{note}")
+    cycle = instructions.judge(_binary())
+    failures += ["instructions"] if cycle.worse else []
+    print(f"{_mark(cycle.worse)} {cycle}")
     works = run_works([work for work, _ in gate.GATED], gate.EFFORT, progress)
     for name, peer in gate.GATED:
         work = works[name]

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from benches.instructions import BASELINE
 from benches.model import OURS, Work
 from benches.peers.threads import CHORM, PSYCOPG
 from benches.sampling import Effort
@@ -21,9 +21,7 @@ from benches.works.cycle import DRIVER
 
 __all__ = ["BASELINE", "EFFORT", "GATED", "SECOND_LOOKS", "behind", "best", "read", "write"]
 
-BASELINE = Path(__file__).with_name("baseline.json")
 SLACK = 1.25
-INSTRUCTION_SLACK = 1.05
 #: How often what seems to have fallen behind is run again.
 SECOND_LOOKS = 3
 #: (work, the peer whose samples ours are set against).

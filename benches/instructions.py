@@ -2,17 +2,24 @@
 
 Two runs of ``rust/core/examples/cycle.rs`` differ in their number of cycles alone, so the difference is the cycles'.
 The compiler's release does change the count, so the baseline holds it, and another one is no regression.
+
+``python -m benches.instructions BINARY`` fails when they grew by more than a twentieth; it needs nothing but valgrind.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["compiler", "per_cycle"]
+__all__ = ["BASELINE", "Verdict", "compiler", "judge", "per_cycle"]
 
+BASELINE = Path(__file__).with_name("baseline.json")
+SLACK = 1.05
 FEW, MANY = 1_000, 11_000
 _COLLECTED = re.compile(r"Collected *: *(\d+)")
 
@@ -45,3 +52,44 @@ def compiler() -> str:
     """The release of the Rust compiler, in its own words."""
     done = subprocess.run(["rustc", "--version"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a cycle costs, and what it did when the baseline was written."""
+
+    was: float
+    now: float
+    #: What the baseline was compiled with, where that is not what there is now; then nothing is judged.
+    other: str | None
+
+    @property
+    def worse(self) -> bool:
+        """Whether it grew by more than the slack.
+
+        >>> Verdict(100.0, 106.0, None).worse, Verdict(100.0, 104.0, None).worse, Verdict(100.0, 106.0, "1.90").worse
+        (True, False, False)
+        """
+        return self.other is None and self.now > self.was * SLACK
+
+    def __str__(self) -> str:
+        note = f" (not judged: the baseline is of {self.other})" if self.other else ""
+        return f"instructions of a cycle of the core: {self.now:.1f}, was {self.was:.1f}{note}"
+
+
+def judge(binary: Path) -> Verdict:
+    """Count, and set it against ``benches/baseline.json``."""
+    written = json.loads(BASELINE.read_text())["instructions"]
+    other = None if written["compiler"] == compiler() else written["compiler"]
+    return Verdict(written["a cycle of the core"], per_cycle(binary), other)
+
+
+def main() -> int:
+    """Count, print, and fail where it grew."""
+    verdict = judge(Path(sys.argv[1]))
+    print(f"{'BEHIND' if verdict.worse else 'ok'} {verdict}")
+    return 1 if verdict.worse else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

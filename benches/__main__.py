@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benches import gate, instructions, machine, plots, report
+from benches import freethreaded, gate, instructions, machine, plots, report
 from benches.claims import judge
 from benches.model import Work
 from benches.sampling import Effort, Progress
@@ -19,8 +19,6 @@ from benches.works.site import site
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 RESULTS = DOCS / "benchmarks.json"
-#: Written by ``benches.freethreaded``, on another Python.
-FREETHREADED = DOCS / "freethreaded.json"
 
 LOCAL: dict[str, Callable[[Effort, Progress], Work]] = {
     "calls": cycle.calls,
@@ -97,8 +95,8 @@ def command_report() -> int:
     """Write the page and the plots anew from the data of the last full run."""
     data = json.loads(RESULTS.read_text())
     found = data["works"]
-    if FREETHREADED.exists():
-        found.append(json.loads(FREETHREADED.read_text()))
+    if freethreaded.RESULTS.exists():
+        found.append(json.loads(freethreaded.RESULTS.read_text()))
     works = {work["id"]: Work.from_json(work) for work in found}
     verdicts = judge(works)
     written = plots.write_all(works, DOCS / "plots")

@@ -104,10 +104,10 @@ def test_settings_are_parsed_once_and_kept_small(script: Script) -> None:
     first.record(query("SELECT name FROM system.settings"), Rows(*rows))
     first.record(CommandOp("SELECT version()"), "26.9")
     parsed = {"a": 1, "b": 2, "c": 3}
-    assert first.share_settings(parsed, ["b", "z"]) is parsed
+    assert first.share_settings(parsed, [("b", "1"), ("z", "1")]) is parsed
     assert first.answer(query("SELECT name FROM system.settings")) == (rows[1],)
     assert first.answer(CommandOp("SELECT version()")) == "26.9"
-    later = Playback(script).share_settings({"b": 2}, ["b"])
+    later = Playback(script).share_settings({"b": 2}, [("b", "1")])
     assert later is parsed
     assert Playback(script).answer(query("SELECT name FROM system.settings")) == (rows[1],)
 

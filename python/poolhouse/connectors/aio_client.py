@@ -199,8 +199,9 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
     def _apply_init_result(self, result: Any) -> None:
         super()._apply_init_result(result)
         if self._playback is not None:
-            written = [name for name, _ in result.client_setting_writes]
-            self.server_settings = self._playback.share_settings(self.server_settings, written)
+            self.server_settings = self._playback.share_settings(
+                self.server_settings, result.client_setting_writes
+            )
 
     # In use.
 

@@ -170,7 +170,7 @@ class PooledHttpClient(Tagged, HttpClient):
     def _apply_init_result(self, result: Any) -> None:
         super()._apply_init_result(result)
         if self._playback is not None:
-            written = [name for name, _ in result.client_setting_writes]
+            written = result.client_setting_writes
             self.server_settings = self._playback.share_settings(self.server_settings, written)
 
     # In use.

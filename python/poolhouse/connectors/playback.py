@@ -82,7 +82,7 @@ class Playback:
         else:
             self._script.answers[self._key(operation)] = copy.copy(error)
 
-    def share_settings(self, parsed: dict[str, Any], written: Iterable[str]) -> dict[str, Any]:
+    def share_settings(self, parsed: dict[str, Any], written: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         """The parsed settings of the first client, for all: nearly two thousand objects on today's servers.
 
         The driver's start-up reads them once more, to see which of a few it may set (*written*). So the rows of
@@ -90,7 +90,7 @@ class Playback:
         """
         if self._script.server_settings is None:
             self._script.server_settings = parsed
-            names = set(written)
+            names = {name for name, _ in written}
             for key, answer in self._script.answers.items():
                 if isinstance(answer, tuple):
                     self._script.answers[key] = tuple(row for row in answer if row["name"] in names)

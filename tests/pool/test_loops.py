@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from poolhouse import AsyncConnectionPool, ConnectionPool
+from poolhouse import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from tests.support.bench import AT_ONCE, Bench, TaskBench, at_rest
 from tests.support.fakes import AsyncFakeConnector, FakeConnection, FakeConnector, FakeServer
 from tests.support.wait import eventually
@@ -218,6 +218,48 @@ def test_what_the_tasks_of_an_ended_loop_forgot_comes_back_when_somebody_waits(
     assert pool.stats().lent == 1
     pool.return_connection(threads.getting(pool, 5).result(2))
     assert pool.stats().lent == 0
+
+
+def test_who_waits_looks_for_what_is_left_only_where_a_loop_has_ended(threads: Bench) -> None:
+    """A question to each loop; all that is done about an answer is done in Python, and costs as much as the wait."""
+    pool = threads.pool(1)
+    aio = AsyncConnectionPool(AsyncFakeConnector(threads.server), shares=pool)
+    asked: list[None] = []
+    reclaim = pool.reclaim_from_loops
+
+    def note() -> None:
+        asked.append(None)
+        reclaim()
+
+    pool.reclaim_from_loops = note  # type: ignore[method-assign]  # what is asked
+    loops = [asyncio.new_event_loop() for _ in range(3)]
+
+    async def wait(pool: AsyncConnectionPool[FakeConnection]) -> None:
+        with pytest.raises(PoolTimeout):
+            await pool.get(0.01)
+
+    def wait_here() -> None:
+        with pytest.raises(PoolTimeout):
+            pool.get(0.01)
+
+    lease = pool.get(1)
+    for loop in loops:
+        loop.run_until_complete(wait(aio))
+    wait_here()
+    assert asked == []
+    loops.pop().close()
+    loops[0].run_until_complete(wait(aio))
+    assert asked == [None]
+    # It is done with; and so is one that nobody has any more, whose face is gone.
+    loops.pop().close()
+    wait_here()
+    assert asked == [None] * 2
+    del aio
+    gc.collect()
+    wait_here()
+    assert asked == [None] * 2
+    loops.pop().close()
+    pool.return_connection(lease)
 
 
 def test_a_loop_that_ends_while_a_connection_is_being_closed_says_nothing(

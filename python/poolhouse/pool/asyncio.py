@@ -125,7 +125,7 @@ class AsyncConnectionPool(PoolFace[C]):
         if side is not None and side.loop is loop:
             return side.group
         self._forget_closed_loops()
-        side = LoopSide(self.connector, self.title, loop, self._open_group())
+        side = LoopSide(self.connector, self.title, loop, self._open_group(loop))
         self._sides[id(loop)] = side
         # Hooks may have come since it was made.
         side.use(self.connector)

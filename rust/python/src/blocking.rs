@@ -20,7 +20,6 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use std::sync::atomic::Ordering;
 
 /// What a borrower in a thread has so far.
 struct Borrow<'py> {
@@ -52,8 +51,8 @@ pub(crate) fn borrow(slf: &Bound<'_, Pool>, timeout: f64, first: Option<Grant>) 
         }
         Acquired::Wait(ticket, due) => {
             let waiter = Waiter::new(shared.arc(), ticket, due, borrow.began);
-            if shared.loops.load(Ordering::Relaxed) > 0 {
-                // What a loop had that has ended comes back only when somebody looks.
+            // What a loop had that has ended comes back only when somebody looks.
+            if shared.loop_watch.any_ended(py, None)? {
                 calls::method(slf, intern!(py, "reclaim_from_loops"), ())?;
             }
             borrow.wait(waiter)

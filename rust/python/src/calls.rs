@@ -17,6 +17,12 @@ extern "C-unwind" {
         args: *mut ffi::PyObject,
         kwargs: *mut ffi::PyObject,
     ) -> *mut ffi::PyObject;
+    fn PyObject_VectorcallMethod(
+        name: *mut ffi::PyObject,
+        args: *const *mut ffi::PyObject,
+        nargsf: usize,
+        kwnames: *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
 }
 
 /// Dropped only by an unwinding that comes out of C.
@@ -59,6 +65,22 @@ where
     PyErr: From<A::Error>,
 {
     call(&object.getattr(name)?, args)
+}
+
+/// `object.name()`, without a bound method and a tuple made for it.
+pub(crate) fn method_without_arguments<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = object.py();
+    let args = [object.as_ptr()];
+    let guard = HangInsteadOfUnwinding;
+    // SAFETY: valid objects, and we are attached; one argument, which is the object itself; the result is a new reference, or null with an
+    // exception set.
+    let result = unsafe { PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), args.len(), ptr::null_mut()) };
+    std::mem::forget(guard);
+    // SAFETY: see above.
+    unsafe { Bound::from_owned_ptr_or_err(py, result) }
 }
 
 /// Run Python code from a place that can raise nothing: a pending exception stays, one that escapes is reported.

@@ -5,7 +5,7 @@
 //! | `pool` | the face of a pool, and what the slow path calls |
 //! | `borrowing`, `giving_back` | the way of a connection to a borrower, and back |
 //! | `hooks` | what the connector wants to be asked |
-//! | `loops` | the groups of event loops seen lately |
+//! | `loops`, `loop_watch` | the groups of event loops seen lately, and whether one has ended |
 //! | `fork` | which process of the line of descent this is |
 //! | `lease` | what a borrower holds |
 //! | `blocking` | how a thread waits |
@@ -45,6 +45,7 @@ mod giving_back;
 mod hooks;
 mod host;
 mod lease;
+mod loop_watch;
 mod loops;
 mod owned;
 mod pool;

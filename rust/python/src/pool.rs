@@ -24,7 +24,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
 use pyo3::PyTraverseError;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -342,13 +342,15 @@ impl Pool {
     }
 
     /// A group number for one more event loop.
-    fn _open_group(&self, py: Python<'_>) -> PyResult<Group> {
+    fn _open_group(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<Group> {
+        let py = event_loop.py();
         let shared = self.shared()?;
+        let reference = PyWeakrefReference::new(event_loop)?;
         let group = shared.core.open_group();
         let group = group.ok_or_else(|| Kind::Pool.error(py, "too many event loops use this pool at the same time"))?;
         shared.alarms.note(group, 0);
         shared.bells.renew(group);
-        shared.loops.fetch_add(1, Ordering::Relaxed);
+        shared.loop_watch.add(group, reference.unbind());
         Ok(group)
     }
 
@@ -361,6 +363,7 @@ impl Pool {
     fn _end_group(&self, py: Python<'_>, group: Group) -> PyResult<()> {
         self.loops.forget(group);
         let shared = self.shared()?;
+        shared.loop_watch.remove(group);
         shared.core.end_group(&shared.host(py), group);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::alarms::Alarms;
 use crate::bell::Bells;
+use crate::loop_watch::LoopWatch;
 use crate::slot_data::{Open, SlotData};
 use crate::waker::NodeData;
 use poolhouse_core::Pool;
@@ -9,7 +10,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::PyTraverseError;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 pub(crate) type Core = Pool<SlotData, NodeData>;
@@ -22,8 +23,8 @@ pub(crate) struct Shared {
     /// All the time that served waiters waited, and the longest wait (ns).
     pub(crate) waited: AtomicU64,
     pub(crate) longest_wait: AtomicU64,
-    /// Event loops that ever came: with more than one, some may have ended.
-    pub(crate) loops: AtomicU32,
+    /// The event loops that have a group.
+    pub(crate) loop_watch: LoopWatch,
     /// When the event loops will look for tasks that have waited long enough.
     pub(crate) alarms: Alarms,
     /// How their tasks are woken.
@@ -37,7 +38,7 @@ impl Shared {
             timeouts: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             longest_wait: AtomicU64::new(0),
-            loops: AtomicU32::new(0),
+            loop_watch: LoopWatch::default(),
             alarms: Alarms::default(),
             bells: Bells::default(),
         }

@@ -30,7 +30,6 @@ use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::PyTraverseError;
-use std::sync::atomic::Ordering;
 
 enum Phase {
     /// Not begun: how many seconds it will wait (NaN: as the pool says), and a connection that the native path has found and that must
@@ -125,8 +124,8 @@ impl Waiting {
             }
             Acquired::Wait(ticket, due) => {
                 let waiter = Waiter::new(shared.arc(), ticket, due, began);
-                if shared.loops.load(Ordering::Relaxed) > 1 {
-                    // What a loop had that has ended comes back only when somebody looks.
+                // What a loop had that has ended comes back only when somebody looks.
+                if shared.loop_watch.any_ended(py, Some(&running))? {
                     calls::method(self.pool.bind(py), intern!(py, "reclaim_from_loops"), ())?;
                 }
                 self.sleep(py, &running, waiter, None)

@@ -246,7 +246,7 @@ impl<S: Default, N: Default> Pool<S, N> {
 
     fn publish(&self, ticket: Ticket, word: NodeWord) {
         self.table.node(ticket.node).put(word);
-        self.table.joined(ticket.number);
+        self.table.joined(ticket);
     }
 
     /// Rule W, and a look at what closed meanwhile: close scanned the table perhaps before the WAIT was there.
@@ -284,7 +284,7 @@ impl<S: Default, N: Default> Pool<S, N> {
             // waiter would sleep with no create under way and no right to another.
             return self.obey(host, ticket, node.word(), wish.now);
         }
-        self.table.joined(ticket.number);
+        self.table.joined(ticket);
         if planted(Fault::RearmBlind) {
             return Polled::Asleep;
         }

@@ -2,121 +2,207 @@
 //!
 //! A scan of the table is linear in the waiters, and with a thousand of them that scan, once a return and once a newcomer, costs more
 //! than all the rest. But tickets only rise, so those that wait now are in an order that never changes: they leave, and whoever comes is
-//! younger than all. So a scan notes the [`MOST`] oldest in order, and the next ones to ask walk along that list.
+//! younger than all. So in a crowd one scan notes them all in their order, in a ring, and from then on each newcomer puts itself at its end.
 //!
-//! The list is a *hint*. Each entry names a node and the ticket that was read there, and counts only while the node still says WAIT with that
-//! ticket. It is *complete*: every waiter up to the ticket `last` is in it. Two things could break that, and both drop the list: a waiter that waits
-//! on with its old ticket (re-arm), and one that had drawn its ticket but was not yet in the table when the scan went by. Where two
-//! threads meet in the middle, an order may be missed once. A wake-up cannot: `baton` asks the table itself.
+//! The ring is a *hint*. An entry names a node and the ticket that was read there, and counts only while the node still says WAIT with that
+//! ticket. The ring is *complete* up to the ticket `last`: every waiter with this ticket or a smaller one is in it. What keeps that true:
+//!
+//! | who comes | what it does |
+//! |---|---|
+//! | the ticket after `last` | puts itself at the end, where there is room |
+//! | a later one: its forerunner found no room, or two threads drew at the same time | nothing; neither it nor those after it are in the ring |
+//! | an earlier one: it waits on with its old ticket (re-arm), or the scan did not see it yet | drops the ring |
+//!
+//! `last` is a lock besides, which nobody waits for: while somebody writes, the others do without. Positions in the ring only rise, and a place is
+//! used again only when `front` is past it; so who walks along the ring finds out by `front` whether it was overtaken.
+//!
+//! Where two threads meet in the middle, somebody may be missed, and is passed over until the next ring; so each lasts for a while only. A wake-up
+//! cannot be missed: `baton` asks the table itself.
 
+use crate::arena::Arena;
 use crate::sync::Gauge;
 use crate::waiter::{Found, NodeWord, Table};
 
-/// Entries of the list: a scan is paid for by so many grants. (Few where a checker should see it at work.)
-const MOST: usize = if cfg!(any(loom, feature = "shuttle")) { 2 } else { 32 };
-/// Waiters from which on a list is worth it.
-const CROWD: u32 = 2 * MOST as u32;
-/// In the place of the last ticket: a scan is under way.
-const BUSY: u64 = u64::MAX;
+/// Waiters from which on the ring is worth it. (Few where a checker should see it at work.)
+const CROWD: u64 = if cfg!(any(loom, feature = "shuttle")) { 4 } else { 64 };
+/// Places at the most.
+const MOST: usize = 1 << 20;
+/// How often a place is used before there is a new ring: whoever was missed is not missed for ever.
+const LIFE: u64 = 8;
 /// In an entry, the bits of the node; those above are the ticket's lower ones.
 const NODE: u32 = 21;
 
-#[derive(Default)]
+/// What `last` says where it is no ticket: there is no ring;
+const NONE: u64 = 0;
+/// a scan is under way;
+const SCAN: u64 = u64::MAX;
+/// or one that has missed somebody;
+const SPOILT: u64 = u64::MAX - 1;
+/// or, beside a ticket, that its waiter is being put at the end.
+const WRITING: u64 = 1 << 62;
+
 pub(crate) struct Elders {
-    /// The ticket of the last entry; 0 where there is no list.
+    /// The last ticket that the ring is complete up to, or one of the words above.
     last: Gauge,
-    /// The first entry that may still wait.
-    first: Gauge,
-    entries: [Gauge; MOST],
+    /// The first position that may still wait.
+    front: Gauge,
+    /// The position after the last. It publishes the places before it, since `front` may pass one that seems empty.
+    end: Gauge,
+    /// Places that are in use, a power of two; a position is at the place of its lower bits.
+    size: Gauge,
+    /// The position from which on the ring takes nobody.
+    until: Gauge,
+    ring: Arena<Gauge>,
 }
 
-/// What the list says.
+/// What the ring says.
 pub(crate) enum Known {
     Oldest(Found),
     /// None of those asked for.
     Nobody,
-    /// It does not reach so far.
-    Unsure,
+    /// It does not reach so far; it has so many who still wait.
+    Unsure(u64),
 }
 
-fn entry(found: &Found) -> u64 {
-    found.word.ticket() << NODE | u64::from(found.node)
+fn entry(node: u32, ticket: u64) -> u64 {
+    ticket << NODE | u64::from(node)
 }
 
 impl Elders {
+    pub(crate) fn new() -> Self {
+        let gauge = || Gauge::new(0);
+        Elders {
+            last: Gauge::new(NONE),
+            front: gauge(),
+            end: gauge(),
+            size: gauge(),
+            until: gauge(),
+            ring: Arena::new(),
+        }
+    }
+
+    #[inline(always)]
+    fn place(&self, position: u64, size: u64) -> &Gauge {
+        self.ring.grow((position & (size - 1)) as usize)
+    }
+
     /// The oldest that *fits*, of those with a ticket below *before*.
     pub(crate) fn oldest<N: Default>(&self, table: &Table<N>, before: u64, fits: impl Fn(NodeWord) -> bool) -> Known {
         let last = self.last.get();
-        if last == 0 || last == BUSY {
-            return Known::Unsure;
+        if last == NONE || last >= SPOILT {
+            return Known::Unsure(0);
         }
-        let mut known = if before <= last { Known::Nobody } else { Known::Unsure };
-        for index in self.first.get() as usize..MOST {
-            let noted = self.entries[index].get();
+        let (front, end, size) = (self.front.get(), self.end.get_acquire(), self.size.get());
+        let (mut known, mut stop, mut passed, mut gaps, mut waiting) = (None, end, front, 0, 0);
+        for position in front..end {
+            let place = self.place(position, size);
+            let noted = place.get();
             let node = (noted & ((1 << NODE) - 1)) as u32;
-            let found = Found { node, word: table.node(node).word() };
-            if !found.word.waits() || entry(&found) != noted {
-                if index as u64 == self.first.get() {
-                    self.first.set(index as u64 + 1);
+            let found = (noted != 0).then(|| Found { node, word: table.node(node).word() });
+            let Some(found) = found.filter(|found| found.word.waits() && entry(node, found.word.ticket()) == noted)
+            else {
+                if noted != 0 {
+                    // Forgotten, so that the next one to walk by need not look at its node.
+                    place.replace(noted, 0);
+                }
+                if passed == position {
+                    passed += 1;
+                } else {
+                    gaps += 1;
                 }
                 continue;
-            }
-            if found.word.ticket() >= before {
-                break;
-            }
-            if fits(found.word) {
-                known = Known::Oldest(found);
+            };
+            waiting += 1;
+            if found.word.ticket() >= before || fits(found.word) {
+                known = Some(if found.word.ticket() < before { Known::Oldest(found) } else { Known::Nobody });
+                stop = position;
                 break;
             }
         }
-        // Another thread's scan may have written over it meanwhile.
-        if self.last.get() == last {
-            known
-        } else {
-            Known::Unsure
+        if passed != front {
+            self.front.replace(front, passed);
+        }
+        if gaps * 2 > end.saturating_sub(front) && last & WRITING == 0 {
+            // Somebody at the front stays, and most of the ring behind it is gaps.
+            self.last.replace(last, NONE);
+        }
+        let complete = if last & WRITING == 0 { last } else { (last & !WRITING) - 1 };
+        match known {
+            _ if self.front.get() > stop => Known::Unsure(waiting),
+            Some(known) => known,
+            None if before.min(table.drawn()) <= complete + 1 => Known::Nobody,
+            None => Known::Unsure(waiting),
         }
     }
 
-    /// Whether a scan should make a new list: there is none, or it is used up, and many wait.
-    pub(crate) fn are_due<N: Default>(&self, table: &Table<N>) -> bool {
-        let last = self.last.get();
-        (last == 0 || (last != BUSY && self.first.get() as usize >= MOST)) && table.count() >= CROWD
-    }
-
-    /// A waiter with this ticket is in the table as of now: the list is no longer complete if it should be in it.
+    /// A waiter is in the table as of now.
     #[inline(always)]
-    pub(crate) fn joined(&self, ticket: u64) {
-        if ticket <= self.last.get() {
-            self.last.set(0);
+    pub(crate) fn joined(&self, node: u32, ticket: u64) {
+        if self.last.get() != NONE {
+            self.admit(node, ticket);
         }
     }
 
-    /// Note the oldest, as *scan* shows them.
-    pub(crate) fn renew(&self, scan: impl FnOnce(&mut dyn FnMut(Found))) {
-        if self.last.swap(BUSY) == BUSY {
-            return;
-        }
-        let mut oldest: [Option<Found>; MOST] = [None; MOST];
-        let mut count = 0;
-        scan(&mut |found| {
-            let older = |at: &Option<Found>| at.is_some_and(|at| at.word.ticket() < found.word.ticket());
-            if count == MOST && older(&oldest[MOST - 1]) {
+    fn admit(&self, node: u32, ticket: u64) {
+        loop {
+            let last = self.last.get();
+            let done = match last {
+                NONE | SPOILT => true,
+                SCAN => self.last.replace(SCAN, SPOILT),
+                _ if last & WRITING != 0 => ticket > last & !WRITING || self.last.replace(last, SPOILT),
+                _ if ticket <= last => self.last.replace(last, NONE),
+                _ if ticket == last + 1 => self.append(node, ticket),
+                _ => true,
+            };
+            if done {
                 return;
             }
-            let place = oldest[..count].partition_point(older);
-            count = (count + 1).min(MOST);
-            oldest[place..count].rotate_right(1);
-            oldest[place] = Some(found);
-        });
-        let mut list = 0;
-        if let Some(youngest) = oldest[MOST - 1] {
-            for (place, found) in self.entries.iter().zip(oldest.iter().flatten()) {
-                place.set(entry(found));
-            }
-            self.first.set(0);
-            list = youngest.word.ticket();
         }
-        // Dropped meanwhile by one that joined: then it stays so.
-        self.last.replace(BUSY, list);
+    }
+
+    /// Put a waiter at the end, where there is room; false where somebody else was faster.
+    fn append(&self, node: u32, ticket: u64) -> bool {
+        let last = ticket - 1;
+        if !self.last.replace(last, WRITING | ticket) {
+            return false;
+        }
+        let (end, size) = (self.end.get(), self.size.get());
+        let fits = end - self.front.get() < size && end < self.until.get();
+        if fits {
+            self.place(end, size).set(entry(node, ticket));
+            self.end.set_release(end + 1);
+        }
+        self.finish(WRITING | ticket, if fits { ticket } else { last });
+        true
+    }
+
+    /// Whether the caller should scan the table for a new ring and `renew` it: many wait, and the ring has *waiting* of them, less than
+    /// half. Nobody else writes to it from then on.
+    pub(crate) fn is_due(&self, waiting: u64, count: u64) -> bool {
+        let last = self.last.get();
+        count >= CROWD && waiting * 2 <= count && last & WRITING == 0 && self.last.replace(last, SCAN)
+    }
+
+    /// Note all who wait, in order.
+    pub(crate) fn renew(&self, all: &[Found]) {
+        let size = (all.len() + all.len() / 2 + 1).next_power_of_two().min(MOST);
+        let noted = &all[..all.len().min(size)];
+        // One position is left out: who walks by the old ring finds that `front` is beyond its end. Hence also first of all.
+        let front = self.end.get() + 1;
+        self.front.set(front);
+        self.size.set(size as u64);
+        self.until.set(front + LIFE * size as u64);
+        for (position, found) in (front..).zip(noted) {
+            self.place(position, size as u64).set(entry(found.node, found.word.ticket()));
+        }
+        self.end.set_release(front + noted.len() as u64);
+        self.finish(SCAN, noted.last().map_or(NONE, |found| found.word.ticket()));
+    }
+
+    /// The writer of *lock* is done.
+    fn finish(&self, lock: u64, last: u64) {
+        if !self.last.replace(lock, last) {
+            self.last.set(NONE);
+        }
     }
 }

@@ -114,6 +114,17 @@ impl Gauge {
         self.0.store(value, Ordering::Relaxed);
     }
 
+    /// As `get`; what was written before the `set_release` of this value is seen from now on.
+    #[inline(always)]
+    pub(crate) fn get_acquire(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_release(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+
     #[inline(always)]
     pub(crate) fn add(&self, amount: u64) {
         self.0.fetch_add(amount, Ordering::Relaxed);
@@ -131,14 +142,9 @@ impl Gauge {
         value < self.0.fetch_min(value, Ordering::Relaxed)
     }
 
-    /// Write *value* and return what was there before.
-    pub(crate) fn swap(&self, value: u64) -> u64 {
-        self.0.swap(value, Ordering::Relaxed)
-    }
-
-    /// Write *value* if *expected* is there.
-    pub(crate) fn replace(&self, expected: u64, value: u64) {
-        let _ = self.0.compare_exchange(expected, value, Ordering::Relaxed, Ordering::Relaxed);
+    /// Write *value* if *expected* is there; whether it was.
+    pub(crate) fn replace(&self, expected: u64, value: u64) -> bool {
+        self.0.compare_exchange(expected, value, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Add one and return what was there before.

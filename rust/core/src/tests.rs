@@ -1,10 +1,9 @@
 //! Tests of the small parts: words, capacity, lifetime, growth.
 
 use crate::capacity::{Capacity, MAX_CAPACITY};
-use crate::elders::{Elders, Known};
 use crate::pool::{Host, Pool, Settings};
 use crate::slot::{Group, Hand, Loan, SlotWord, State, GENERATIONS, GROUPS};
-use crate::waiter::{NodeWord, Table, Verdict};
+use crate::waiter::{NodeWord, Verdict};
 use crate::{Acquired, Polled, Vet, Wish};
 
 /// An engine that closes at once.
@@ -237,55 +236,6 @@ fn a_create_is_held_back_while_a_return_is_expected() {
     assert_eq!(pool.held_until(0, late), None, "the loan is overdue");
 }
 
-/// Some hundred waiters that come, leave, and wait on with an old ticket: the list of the oldest always says what a look at all of them says.
-#[test]
-fn the_oldest_is_found_without_a_scan() {
-    let table = Table::<()>::new();
-    let mut waiting: Vec<(u32, NodeWord)> = Vec::new();
-    let mut paused: Vec<(u32, NodeWord)> = Vec::new();
-    let mut random = 1u64;
-    let mut dice = |sides: usize| {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (random >> 33) as usize % sides
-    };
-    for turn in 0..20_000 {
-        // A crowd that grows and shrinks, through all sizes that matter.
-        let wanted = if turn / 2_000 % 2 == 0 { 300 } else { 20 };
-        if waiting.len() < wanted || dice(3) == 0 {
-            let node = table.allocate();
-            let ticket = table.draw();
-            let word = NodeWord::wait(ticket, dice(2) as u32, dice(4) == 0, false);
-            table.node(node).put(word);
-            table.joined(ticket);
-            waiting.push((node, word));
-        } else {
-            // Most often the oldest is served, else anybody gives up.
-            let at = if dice(4) == 0 { dice(waiting.len()) } else { 0 };
-            let (node, word) = waiting.remove(at);
-            if dice(8) == 0 {
-                table.node(node).put(NodeWord::permitted(word.ticket()));
-                paused.push((node, word));
-            } else {
-                table.free(node);
-            }
-        }
-        if !paused.is_empty() && dice(6) == 0 {
-            let (node, word) = paused.swap_remove(dice(paused.len()));
-            table.node(node).put(word);
-            table.joined(word.ticket());
-            waiting.push((node, word));
-            waiting.sort_by_key(|(_, word)| word.ticket());
-        }
-        let before = if dice(2) == 0 { u64::MAX } else { waiting.get(dice(40)).map_or(u64::MAX, |w| w.1.ticket()) };
-        let group = dice(2) as u32;
-        let fits = |word: NodeWord| word.group() == group || word.takes_permits();
-        let expected = waiting.iter().find(|(_, word)| word.ticket() < before && fits(*word));
-        let found = table.oldest_before(before, fits);
-        assert_eq!(found.map(|found| found.word.ticket()), expected.map(|(_, word)| word.ticket()), "turn {turn}");
-        assert_eq!(found.map(|found| found.node), expected.map(|(node, _)| *node));
-    }
-}
-
 /// The expected wait is the average over the number of those due, times those ahead; at the cost of a connect it is worth it.
 #[test]
 fn the_expected_wait_is_exact() {
@@ -468,93 +418,6 @@ fn a_group_that_is_far_behind_need_not_wait_for_its_turn() {
     assert_eq!([19, 20].map(|waiters| goes((2, 18), (1, waiters), 0)), [false, true]);
     assert_eq!([499, 500].map(|own| goes((9, 10), (0, 9), own)), [true, false]);
     assert!(!goes((0, 10), (0, 10), 0), "neither has one");
-}
-
-/// The list of the oldest, by itself: whom it knows, how far it reaches, and when a new one is due.
-#[test]
-fn the_list_of_the_oldest_is_exact() {
-    let (table, elders) = (Table::<()>::new(), Elders::default());
-    let waits = |node: u32, ticket| {
-        table.node(node).put(NodeWord::wait(ticket, 0, false, false));
-        elders.joined(ticket);
-        node
-    };
-    let join = || waits(table.allocate(), table.draw());
-    // The oldest from this ticket on and below that one, as the list has it; `None`: unsure.
-    let known = |from, before| match elders.oldest(&table, before, |word| word.ticket() >= from) {
-        Known::Oldest(found) => Some(Some((found.word.ticket(), found.node))),
-        Known::Nobody => Some(None),
-        Known::Unsure => None,
-    };
-    let mut nodes: Vec<u32> = (0..63).map(|_| join()).collect();
-    assert!(!elders.are_due(&table), "63 are no crowd");
-    nodes.push(join());
-    assert!(elders.are_due(&table));
-    assert_eq!((known(0, 5), known(0, u64::MAX)), (None, None), "there is no list");
-
-    // Shown the other way round, with a second scan that finds the first under way.
-    let mut all = Vec::new();
-    table.scan(|found| all.push(found));
-    elders.renew(|note| {
-        assert!(!elders.are_due(&table));
-        assert_eq!((known(0, 5), known(0, u64::MAX)), (None, None), "it is not there yet");
-        elders.renew(|_| unreachable!("one scan at a time"));
-        all.iter().rev().for_each(|found| note(*found));
-    });
-    assert!(!elders.are_due(&table));
-    // It has the tickets 1 to 32.
-    for ticket in 1..=32 {
-        assert_eq!(known(ticket, u64::MAX), Some(Some((ticket, nodes[ticket as usize - 1]))));
-        assert_eq!(known(ticket, ticket + 1), Some(Some((ticket, nodes[ticket as usize - 1]))));
-        assert_eq!(known(ticket, ticket), Some(None));
-    }
-    assert_eq!((known(33, 34), known(33, 33), known(33, 32)), (None, None, Some(None)));
-
-    // Those that leave are passed over; what stands before them stays.
-    table.free(nodes[4]);
-    assert_eq!(
-        (known(5, u64::MAX).flatten(), known(0, u64::MAX).flatten()),
-        (Some((6, nodes[5])), Some((1, nodes[0])))
-    );
-    // Another one in a node that was noted is not the one that was noted.
-    assert_eq!(waits(table.allocate(), table.draw()), nodes[4]);
-    assert_eq!(known(5, 7), Some(Some((6, nodes[5]))));
-    // Who waits on with an old ticket is missing in it, where it reaches so far.
-    waits(nodes[32], 33);
-    assert_eq!(known(0, 2), Some(Some((1, nodes[0]))));
-    waits(nodes[31], 32);
-    assert_eq!((known(0, 2), elders.are_due(&table)), (None, true));
-
-    // Used up, it makes room for the next one; below a crowd nothing is due.
-    elders.renew(|note| table.scan(note));
-    let oldest = |table: &Table<()>| {
-        let mut all = Vec::new();
-        table.scan(|found| all.push((found.word.ticket(), found.node)));
-        all.into_iter().min().unwrap()
-    };
-    for _ in 0..33 {
-        assert_eq!(known(0, u64::MAX).flatten().map_or(oldest(&table), |found| found), oldest(&table));
-        table.free(oldest(&table).1);
-        known(0, u64::MAX);
-    }
-    assert!(!elders.are_due(&table), "31 are no crowd");
-    nodes.extend((0..33).map(|_| join()));
-    assert!(elders.are_due(&table) && known(0, u64::MAX).is_none());
-    elders.renew(|note| table.scan(note));
-    assert_eq!(known(0, u64::MAX), Some(Some(oldest(&table))));
-
-    // Dropped while a scan is under way, by one that it may have missed, it stays so; and a few make no list.
-    elders.renew(|note| {
-        table.scan(note);
-        elders.joined(1);
-    });
-    assert_eq!((known(0, 2), elders.are_due(&table)), (None, true));
-    let mut few = Vec::new();
-    table.scan(|found| few.push(found));
-    elders.renew(|note| few[..31].iter().for_each(|found| note(*found)));
-    assert_eq!((known(0, u64::MAX), elders.are_due(&table)), (None, true));
-    elders.renew(|note| few[..32].iter().for_each(|found| note(*found)));
-    assert!(known(0, u64::MAX).is_some());
 }
 
 #[test]

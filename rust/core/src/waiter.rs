@@ -203,7 +203,7 @@ impl<N: Default> Table<N> {
             bits: Arena::new(),
             used: AtomicU64::new(0),
             next: AtomicU64::new(1),
-            elders: Elders::default(),
+            elders: Elders::new(),
         }
     }
 
@@ -214,6 +214,11 @@ impl<N: Default> Table<N> {
     /// Every node that was ever allocated.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Node<N>> + '_ {
         (0..self.used.load(LOAD) as usize * 64).map_while(|node| self.nodes.get(node))
+    }
+
+    /// No ticket of this number was drawn yet.
+    pub(crate) fn drawn(&self) -> u64 {
+        self.next.load(LOAD)
     }
 
     /// The next ticket number.
@@ -322,15 +327,15 @@ impl<N: Default> Table<N> {
 
     /// The oldest that *fits*, of those with a ticket below *before*.
     pub(crate) fn oldest_before(&self, before: u64, fits: impl Fn(NodeWord) -> bool) -> Option<Found> {
-        let mut known = self.elders.oldest(self, before, &fits);
-        if matches!(known, Known::Unsure) && self.elders.are_due(self) {
-            self.elders.renew(|note| self.scan(note));
-            known = self.elders.oldest(self, before, &fits);
-        }
-        match known {
+        let noted = match self.elders.oldest(self, before, &fits) {
             Known::Oldest(found) => return Some(found),
             Known::Nobody => return None,
-            Known::Unsure => {}
+            Known::Unsure(noted) => noted,
+        };
+        if self.elders.is_due(noted, self.count().into()) {
+            let all = self.in_order();
+            self.elders.renew(&all);
+            return all.into_iter().find(|found| found.word.ticket() < before && fits(found.word));
         }
         let mut oldest: Option<Found> = None;
         self.scan(|found| {
@@ -342,9 +347,18 @@ impl<N: Default> Table<N> {
         oldest
     }
 
+    /// All that wait, the oldest first.
+    #[cold]
+    fn in_order(&self) -> Vec<Found> {
+        let mut all = Vec::with_capacity(self.count() as usize);
+        self.scan(|found| all.push(found));
+        all.sort_unstable_by_key(|found| found.word.ticket());
+        all
+    }
+
     /// A waiter waits in the table as of now, with a ticket that it has had for a moment or longer.
     #[inline(always)]
-    pub(crate) fn joined(&self, ticket: u64) {
-        self.elders.joined(ticket);
+    pub(crate) fn joined(&self, ticket: Ticket) {
+        self.elders.joined(ticket.node, ticket.number);
     }
 }

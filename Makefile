@@ -54,6 +54,10 @@ build: $(VENV)/stamp-build ## Build the native module and install poolhouse into
 server: ## See to it that there is a ClickHouse server for the tests
 	@tools/install-clickhouse.sh
 
+.PHONY: valgrind
+valgrind:
+	@command -v valgrind >/dev/null || tools/apt-install.sh valgrind
+
 # Use
 
 .PHONY: demo
@@ -87,8 +91,7 @@ test-shuttle: ## Check the protocol under large random schedules with shuttle
 	$(CARGO) test --package poolhouse-core --release --target-dir target/shuttle --features shuttle --test 'shuttle_*' $(ARGS)
 
 .PHONY: test-instructions
-test-instructions: $(VENV)/stamp $(CYCLE) ## Count the instructions of a borrow and return in the core; they must not grow
-	@command -v valgrind >/dev/null || tools/apt-install.sh valgrind
+test-instructions: $(VENV)/stamp $(CYCLE) valgrind ## Count the instructions of a borrow and return in the core; they must not grow
 	$(PYTHON) -m benches.instructions $(CYCLE)
 
 .PHONY: test-python
@@ -278,11 +281,9 @@ bench-freethreaded: $(VENV)/stamp ## Two threads to one on free-threaded CPython
 	tools/on-pythons.sh $(VENV)/bin/maturin $(CURDIR)/.stress benches.freethreaded 3.13t
 
 .PHONY: bench-check
-bench-check: bench-build $(CYCLE) ## Fail when something fell behind benches/baseline.json
-	@command -v valgrind >/dev/null || tools/apt-install.sh valgrind
+bench-check: bench-build $(CYCLE) valgrind ## Fail when something fell behind benches/baseline.json
 	$(BENCH_PYTHON) -m benches check
 
 .PHONY: bench-baseline
-bench-baseline: bench-build $(CYCLE) ## Make the present figures the baseline of bench-check
-	@command -v valgrind >/dev/null || tools/apt-install.sh valgrind
+bench-baseline: bench-build $(CYCLE) valgrind ## Make the present figures the baseline of bench-check
 	$(BENCH_PYTHON) -m benches baseline

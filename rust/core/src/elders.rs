@@ -10,44 +10,45 @@
 //! | who comes | what it does |
 //! |---|---|
 //! | the ticket after `last` | puts itself at the end, where there is room |
-//! | a later one: its forerunner found no room, or two threads drew at the same time | nothing; neither it nor those after it are in the ring |
-//! | an earlier one: it waits on with its old ticket (re-arm), or the scan did not see it yet | drops the ring |
+//! | a later one: the one before it found no room, or came during the scan, or is not here yet | nothing; neither it nor those after it are in the ring |
+//! | an earlier one: it waits on with its old ticket (re-arm), or had drawn and was not here when the scan went by | drops the ring |
 //!
-//! `last` is a lock besides, which nobody waits for: while somebody writes, the others do without. Positions in the ring only rise, and a place is
-//! used again only when `front` is past it; so who walks along the ring finds out by `front` whether it was overtaken.
+//! `last` is a lock besides, which nobody waits for: while somebody writes, the others do without. A scan says in it which tickets were drawn when it began,
+//! so those that are drawn meanwhile need not drop what it will find. Positions in the ring only rise, and a place is used again only when
+//! `front` is past it; so who walks along the ring finds out by `front` whether it was overtaken.
 //!
-//! Where two threads meet in the middle, somebody may be missed, and is passed over until the next ring; so each lasts for a while only. A wake-up
-//! cannot be missed: `baton` asks the table itself.
+//! Where two threads meet in the middle, somebody may be missed, and is passed over until the next ring: no ring takes more newcomers than it has
+//! places twice over. A wake-up cannot be missed: `baton` asks the table itself.
 
 use crate::arena::Arena;
-use crate::sync::Gauge;
+use crate::sync::{Gauge, Ordered};
 use crate::waiter::{Found, NodeWord, Table};
 
 /// Waiters from which on the ring is worth it. (Few where a checker should see it at work.)
 const CROWD: u64 = if cfg!(any(loom, feature = "shuttle")) { 4 } else { 64 };
 /// Places at the most.
 const MOST: usize = 1 << 20;
-/// How often a place is used before there is a new ring: whoever was missed is not missed for ever.
-const LIFE: u64 = 8;
+/// How often a place is used before there is a new ring.
+const LIFE: u64 = 2;
 /// In an entry, the bits of the node; those above are the ticket's lower ones.
 const NODE: u32 = 21;
 
-/// What `last` says where it is no ticket: there is no ring;
+/// What `last` says where it is not a ticket alone: there is no ring;
 const NONE: u64 = 0;
-/// a scan is under way;
-const SCAN: u64 = u64::MAX;
-/// or one that has missed somebody;
-const SPOILT: u64 = u64::MAX - 1;
-/// or, beside a ticket, that its waiter is being put at the end.
+/// beside a ticket: its waiter is being put at the end;
 const WRITING: u64 = 1 << 62;
+/// beside a ticket: a scan is under way, for all that are smaller;
+const SCAN: u64 = 3 << 62;
+/// the writer has missed somebody.
+const SPOILT: u64 = u64::MAX;
 
 pub(crate) struct Elders {
     /// The last ticket that the ring is complete up to, or one of the words above.
-    last: Gauge,
+    last: Ordered,
     /// The first position that may still wait.
     front: Gauge,
     /// The position after the last. It publishes the places before it, since `front` may pass one that seems empty.
-    end: Gauge,
+    end: Ordered,
     /// Places that are in use, a power of two; a position is at the place of its lower bits.
     size: Gauge,
     /// The position from which on the ring takes nobody.
@@ -60,8 +61,18 @@ pub(crate) enum Known {
     Oldest(Found),
     /// None of those asked for.
     Nobody,
-    /// It does not reach so far; it has so many who still wait.
-    Unsure(u64),
+    /// It does not reach so far.
+    Unsure(Reach),
+    /// Another thread is at work on it.
+    Busy,
+}
+
+/// How far the ring reaches.
+pub(crate) struct Reach {
+    /// What `last` said.
+    last: u64,
+    /// How many in it still wait.
+    waiting: u64,
 }
 
 fn entry(node: u32, ticket: u64) -> u64 {
@@ -70,13 +81,12 @@ fn entry(node: u32, ticket: u64) -> u64 {
 
 impl Elders {
     pub(crate) fn new() -> Self {
-        let gauge = || Gauge::new(0);
         Elders {
-            last: Gauge::new(NONE),
-            front: gauge(),
-            end: gauge(),
-            size: gauge(),
-            until: gauge(),
+            last: Ordered::default(),
+            front: Gauge::default(),
+            end: Ordered::default(),
+            size: Gauge::default(),
+            until: Gauge::default(),
             ring: Arena::new(),
         }
     }
@@ -89,10 +99,13 @@ impl Elders {
     /// The oldest that *fits*, of those with a ticket below *before*.
     pub(crate) fn oldest<N: Default>(&self, table: &Table<N>, before: u64, fits: impl Fn(NodeWord) -> bool) -> Known {
         let last = self.last.get();
-        if last == NONE || last >= SPOILT {
-            return Known::Unsure(0);
+        if last == NONE {
+            return Known::Unsure(Reach { last, waiting: 0 });
         }
-        let (front, end, size) = (self.front.get(), self.end.get_acquire(), self.size.get());
+        if last >= SCAN {
+            return Known::Busy;
+        }
+        let (front, end, size) = (self.front.get(), self.end.get(), self.size.get());
         let (mut known, mut stop, mut passed, mut gaps, mut waiting) = (None, end, front, 0, 0);
         for position in front..end {
             let place = self.place(position, size);
@@ -122,16 +135,17 @@ impl Elders {
         if passed != front {
             self.front.replace(front, passed);
         }
-        if gaps * 2 > end.saturating_sub(front) && last & WRITING == 0 {
-            // Somebody at the front stays, and most of the ring behind it is gaps.
+        let writing = last & WRITING != 0;
+        if gaps * 4 > end.saturating_sub(front) && !writing {
+            // Somebody at the front stays, and much of the ring behind it is gaps.
             self.last.replace(last, NONE);
         }
-        let complete = if last & WRITING == 0 { last } else { (last & !WRITING) - 1 };
+        let complete = if writing { (last & !WRITING) - 1 } else { last };
         match known {
-            _ if self.front.get() > stop => Known::Unsure(waiting),
+            _ if self.front.get() > stop => Known::Busy,
             Some(known) => known,
             None if before.min(table.drawn()) <= complete + 1 => Known::Nobody,
-            None => Known::Unsure(waiting),
+            None => Known::Unsure(Reach { last, waiting }),
         }
     }
 
@@ -148,7 +162,7 @@ impl Elders {
             let last = self.last.get();
             let done = match last {
                 NONE | SPOILT => true,
-                SCAN => self.last.replace(SCAN, SPOILT),
+                _ if last >= SCAN => ticket >= last & !SCAN || self.last.replace(last, SPOILT),
                 _ if last & WRITING != 0 => ticket > last & !WRITING || self.last.replace(last, SPOILT),
                 _ if ticket <= last => self.last.replace(last, NONE),
                 _ if ticket == last + 1 => self.append(node, ticket),
@@ -170,23 +184,27 @@ impl Elders {
         let fits = end - self.front.get() < size && end < self.until.get();
         if fits {
             self.place(end, size).set(entry(node, ticket));
-            self.end.set_release(end + 1);
+            self.end.set(end + 1);
         }
         self.finish(WRITING | ticket, if fits { ticket } else { last });
         true
     }
 
-    /// Whether the caller should scan the table for a new ring and `renew` it: many wait, and the ring has *waiting* of them, less than
-    /// half. Nobody else writes to it from then on.
-    pub(crate) fn is_due(&self, waiting: u64, count: u64) -> bool {
-        let last = self.last.get();
-        count >= CROWD && waiting * 2 <= count && last & WRITING == 0 && self.last.replace(last, SCAN)
+    /// Begin a new ring, where *count* are a crowd of which the ring that was asked has less than half. The caller scans the table and
+    /// calls `renew` with what this gave: the first ticket that was not *drawn* yet.
+    pub(crate) fn begin(&self, reach: &Reach, count: u64, drawn: impl FnOnce() -> u64) -> Option<u64> {
+        if count < CROWD || reach.waiting * 2 > count || reach.last & WRITING != 0 {
+            return None;
+        }
+        let drawn = drawn();
+        self.last.replace(reach.last, SCAN | drawn).then_some(drawn)
     }
 
-    /// Note all who wait, in order.
-    pub(crate) fn renew(&self, all: &[Found]) {
-        let size = (all.len() + all.len() / 2 + 1).next_power_of_two().min(MOST);
-        let noted = &all[..all.len().min(size)];
+    /// Note all who wait, in order, up to the ticket before *drawn*.
+    pub(crate) fn renew(&self, all: &[Found], drawn: u64) {
+        let noted = &all[..all.partition_point(|found| found.word.ticket() < drawn)];
+        let size = (noted.len() + noted.len() / 2 + 1).next_power_of_two().min(MOST);
+        let noted = &noted[..noted.len().min(size)];
         // One position is left out: who walks by the old ring finds that `front` is beyond its end. Hence also first of all.
         let front = self.end.get() + 1;
         self.front.set(front);
@@ -195,14 +213,19 @@ impl Elders {
         for (position, found) in (front..).zip(noted) {
             self.place(position, size as u64).set(entry(found.node, found.word.ticket()));
         }
-        self.end.set_release(front + noted.len() as u64);
-        self.finish(SCAN, noted.last().map_or(NONE, |found| found.word.ticket()));
+        self.end.set(front + noted.len() as u64);
+        let last = if noted.len() == size { noted[size - 1].word.ticket() } else { drawn - 1 };
+        self.finish(SCAN | drawn, last);
     }
 
-    /// The writer of *lock* is done.
+    /// The writer is done, whose lock this was.
     fn finish(&self, lock: u64, last: u64) {
         if !self.last.replace(lock, last) {
             self.last.set(NONE);
         }
     }
 }
+
+#[cfg(all(test, not(loom), not(feature = "shuttle")))]
+#[path = "elders_tests.rs"]
+mod tests;

@@ -27,8 +27,6 @@ mod audit_tests;
 mod capacity;
 mod control;
 mod elders;
-#[cfg(all(test, not(loom), not(feature = "shuttle")))]
-mod elders_tests;
 mod gate;
 mod group;
 mod growth;

@@ -13,9 +13,9 @@
 //! a real fence stands at each place where the argument needs one. Every interleaving is an execution of that weaker
 //! program too, so what loom proves of it holds for the plain build.
 //!
-//! Two kinds of data are no protocol words. [`Owned`] is data of whoever holds the slot, published by the slot word:
+//! Some data are no protocol words. [`Owned`] is data of whoever holds the slot, published by the slot word:
 //! under loom each access is checked for a race. [`Gauge`] is a statistic or a hint that anybody may read at any time
-//! and that decides nothing about correctness: the checkers do not see it at all.
+//! and that decides nothing about correctness: the checkers do not see it at all, nor an [`Ordered`] one.
 
 #[cfg(all(not(loom), not(feature = "shuttle")))]
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU64};
@@ -114,17 +114,6 @@ impl Gauge {
         self.0.store(value, Ordering::Relaxed);
     }
 
-    /// As `get`; what was written before the `set_release` of this value is seen from now on.
-    #[inline(always)]
-    pub(crate) fn get_acquire(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
-    }
-
-    #[inline(always)]
-    pub(crate) fn set_release(&self, value: u64) {
-        self.0.store(value, Ordering::Release);
-    }
-
     #[inline(always)]
     pub(crate) fn add(&self, amount: u64) {
         self.0.fetch_add(amount, Ordering::Relaxed);
@@ -142,14 +131,34 @@ impl Gauge {
         value < self.0.fetch_min(value, Ordering::Relaxed)
     }
 
-    /// Write *value* if *expected* is there; whether it was.
-    pub(crate) fn replace(&self, expected: u64, value: u64) -> bool {
-        self.0.compare_exchange(expected, value, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    /// Write *value* if *expected* is there.
+    pub(crate) fn replace(&self, expected: u64, value: u64) {
+        let _ = self.0.compare_exchange(expected, value, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Add one and return what was there before.
     pub(crate) fn draw(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// A hint that says when other hints hold: as a [`Gauge`] it decides nothing, but it has its place in the one order of the protocol's words.
+#[derive(Default)]
+pub(crate) struct Ordered(StdU64);
+
+impl Ordered {
+    #[inline(always)]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::SeqCst);
+    }
+
+    /// Write *value* if *expected* is there; whether it was.
+    pub(crate) fn replace(&self, expected: u64, value: u64) -> bool {
+        self.0.compare_exchange(expected, value, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 }
 

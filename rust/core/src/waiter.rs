@@ -327,14 +327,15 @@ impl<N: Default> Table<N> {
 
     /// The oldest that *fits*, of those with a ticket below *before*.
     pub(crate) fn oldest_before(&self, before: u64, fits: impl Fn(NodeWord) -> bool) -> Option<Found> {
-        let noted = match self.elders.oldest(self, before, &fits) {
+        let begun = match self.elders.oldest(self, before, &fits) {
             Known::Oldest(found) => return Some(found),
             Known::Nobody => return None,
-            Known::Unsure(noted) => noted,
+            Known::Unsure(reach) => self.elders.begin(&reach, self.count().into(), || self.drawn()),
+            Known::Busy => None,
         };
-        if self.elders.is_due(noted, self.count().into()) {
+        if let Some(drawn) = begun {
             let all = self.in_order();
-            self.elders.renew(&all);
+            self.elders.renew(&all, drawn);
             return all.into_iter().find(|found| found.word.ticket() < before && fits(found.word));
         }
         let mut oldest: Option<Found> = None;

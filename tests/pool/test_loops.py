@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -260,6 +261,76 @@ def test_who_waits_looks_for_what_is_left_only_where_a_loop_has_ended(threads: B
     assert asked == [None] * 2
     loops.pop().close()
     pool.return_connection(lease)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_face_that_learns_late_of_a_loops_end_ends_no_other_loop(threads: Bench) -> None:
+    """A return finds the loop closed, and ends its group; its face finds it out when another loop has the number."""
+    pool = threads.pool(1)
+    first, second = (AsyncConnectionPool(AsyncFakeConnector(threads.server), shares=pool) for _ in range(2))
+    ended, living = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def wait(pool: AsyncConnectionPool[FakeConnection]) -> None:
+        await pool.get(30)
+
+    lease = pool.get(1)
+    waiter = ended.create_task(wait(first))
+    ended.run_until_complete(asyncio.sleep(0.01))
+    ended.close()
+    pool.return_connection(lease)
+
+    async def use() -> None:
+        async with second.connection(AT_ONCE):
+            pass
+
+    living.run_until_complete(use())
+    assert first._sides[id(ended)].group == second._sides[id(living)].group
+    pool.reclaim_from_loops()
+    living.run_until_complete(use())
+    # What it had not found out by its own end:
+    third, late = (
+        AsyncConnectionPool(AsyncFakeConnector(threads.server), shares=pool),
+        asyncio.new_event_loop(),
+    )
+    lease = pool.get(1)
+    waiters = [waiter, late.create_task(wait(third))]
+    late.run_until_complete(asyncio.sleep(0.01))
+    late.close()
+    pool.return_connection(lease)
+    again = asyncio.new_event_loop()
+    again.run_until_complete(use())
+    assert third._sides[id(late)].group == second._sides[id(again)].group
+    waiters.clear()
+    del waiter, third
+    gc.collect()
+    again.run_until_complete(use())
+    living.run_until_complete(use())
+    for loop in (again, living):
+        loop.close()
+
+
+class Slotted:
+    """An event loop to which there are no weak references."""
+
+    __slots__ = ("loop",)
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loop, name)
+
+
+def test_a_loop_that_cannot_be_referred_to_weakly(threads: Bench) -> None:
+    pool = threads.pool(1)
+    aio = AsyncConnectionPool(AsyncFakeConnector(threads.server), shares=pool)
+    event_loop = Slotted()
+    group = aio._open_group(event_loop)  # type: ignore[arg-type]  # as far as it matters
+    assert not pool._any_loop_ended()
+    event_loop.loop.close()
+    assert pool._any_loop_ended()
+    aio._end_group(group, event_loop)  # type: ignore[arg-type]
+    assert not pool._any_loop_ended()
 
 
 def test_a_loop_that_ends_while_a_connection_is_being_closed_says_nothing(

@@ -6,6 +6,7 @@ events can be had without a second thread.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import gc
 import math
@@ -311,17 +312,22 @@ def test_a_connect_that_is_held_back_is_made_when_it_is_due(server: FakeServer) 
     pool.return_connection(kept)
 
 
-def test_who_waits_asks_loops_for_what_they_do_not_use(server: FakeServer) -> None:
+def test_who_waits_takes_back_what_a_loop_had_that_has_ended(server: FakeServer) -> None:
     pool = make(server)
     asked: list[int] = []
     pool.reclaim_from_loops = lambda: asked.append(1)  # type: ignore[method-assign]  # what is asked
+    loop = asyncio.new_event_loop()
+    pool._open_group(loop)
     first = Hand(pool, 5.0)
     assert isinstance(first.send(), steps.Begin)
-    assert asked == []
     kept = Hand(pool, 5.0)
     assert isinstance(kept.send(), steps.Look)
+    assert asked == [], "it has not ended"
+    loop.close()
+    late = Hand(pool, 5.0)
+    assert isinstance(late.send(), steps.Look)
     assert asked == [1]
-    for each in (first, kept):
+    for each in (first, kept, late):
         each.script.close()
 
 

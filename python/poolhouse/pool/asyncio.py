@@ -135,7 +135,7 @@ class AsyncConnectionPool(PoolFace[C]):
         gone = []
         for key, side in list(self._sides.items()):
             if side.loop.is_closed() and self._sides.pop(key, None) is not None:
-                self._end_group(side.group)
+                self._end_group(side.group, side.loop)
                 gone.append(side)
         if any(self._lends(side.group) for side in gone):
             # From CPython 3.12 on the tasks that ``asyncio.run`` cancels end as cycles, and with them what they did
@@ -356,7 +356,7 @@ class AsyncConnectionPool(PoolFace[C]):
         sides: dict[int, LoopSide] = self.__dict__.get("_sides", {})
         if self.__dict__.get("_shares") is not None:
             for side in sides.values():
-                self._end_group(side.group)
+                self._end_group(side.group, side.loop)
         elif self.__dict__.get("outlook") is not None:
             self._end()
 

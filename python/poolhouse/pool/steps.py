@@ -190,7 +190,8 @@ def _acquire(
                     creating.abandon()
             elif isinstance(token, Waiter):
                 waiter, due, token = token, token.due, None
-                pool.reclaim_from_loops()
+                if pool._any_loop_ended():
+                    pool.reclaim_from_loops()
             elif token is False:
                 assert creating is not None
                 raise creating.failure()

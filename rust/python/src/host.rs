@@ -23,8 +23,10 @@ impl Host for Binding<'_, '_> {
         // Its group is in the waker's word.
         let ticket = Ticket { node, number: ticket, group: 0 };
         core.waiter_data(node).wake(self.py, Some(ticket), |group, lost| {
-            // Act for them, and for all of their group.
-            core.end_group(self, group);
+            // Act for them, and for all of their group. They carry its number, so it is no other loop's yet.
+            if self.shared.loop_watch.take(group, None) {
+                core.end_group(self, group);
+            }
             for ticket in lost {
                 core.cancel(self, ticket, clock::fine());
             }

@@ -24,7 +24,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyDict, PyTuple};
 use pyo3::PyTraverseError;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
@@ -345,12 +345,11 @@ impl Pool {
     fn _open_group(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<Group> {
         let py = event_loop.py();
         let shared = self.shared()?;
-        let reference = PyWeakrefReference::new(event_loop)?;
         let group = shared.core.open_group();
         let group = group.ok_or_else(|| Kind::Pool.error(py, "too many event loops use this pool at the same time"))?;
         shared.alarms.note(group, 0);
         shared.bells.renew(group);
-        shared.loop_watch.add(group, reference.unbind());
+        shared.loop_watch.add(group, event_loop);
         Ok(group)
     }
 
@@ -359,13 +358,19 @@ impl Pool {
         Ok(alarms::ring(py, self.shared()?, group).map(clock::seconds))
     }
 
-    /// The event loop of this group is closed.
-    fn _end_group(&self, py: Python<'_>, group: Group) -> PyResult<()> {
+    /// This event loop, of this group, is closed. Does nothing where that was found out before: the number may be another loop's.
+    fn _end_group(&self, group: Group, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         self.loops.forget(group);
         let shared = self.shared()?;
-        shared.loop_watch.remove(group);
-        shared.core.end_group(&shared.host(py), group);
+        if shared.loop_watch.take(group, Some(event_loop)) {
+            shared.core.end_group(&shared.host(event_loop.py()), group);
+        }
         Ok(())
+    }
+
+    /// Whether an event loop has ended that has a group.
+    fn _any_loop_ended(&self, py: Python<'_>) -> PyResult<bool> {
+        self.shared()?.loop_watch.any_ended(py, None)
     }
 
     /// All numbers, by name.

@@ -3,6 +3,8 @@
 The interpreter looks for signals at the start of a Python function and when a call comes back. A thread that is
 started, a condition that is entered, a lock that is released: all of them have such places inside, and do not mend what
 they leave behind when they are cut short there. So the pool must not depend on it.
+
+The usual run strikes at every fifth of these places, `make test-slow` at all.
 """
 
 from __future__ import annotations
@@ -47,9 +49,13 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("poolhouse.pool"), "disabled", True)
 
 
-def walk(driver: Threads, helper: str, strike_once: Callable[[Strike], Any]) -> None:
-    """Strike at the first place, the second, ...; the pool, which *strike_once* returns, is whole after each."""
-    for nth in range(1, 3000):
+#: From one place that is struck to the next.
+each_step = pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+
+
+def walk(driver: Threads, helper: str, step: int, strike_once: Callable[[Strike], Any]) -> None:
+    """Strike at the first place, the one *step* later, ...; after each, the pool of *strike_once* is whole."""
+    for nth in range(1, 3000, step):
         strike = Strike(nth)
         pool = strike_once(strike)
         driver.assert_whole(pool, int(strike.fired is not None))
@@ -59,8 +65,9 @@ def walk(driver: Threads, helper: str, strike_once: Callable[[Strike], Any]) -> 
     raise AssertionError("it never ended")
 
 
+@each_step
 @pytest.mark.parametrize("driver", [Threads], indirect=True)
-def test_cancel12_struck_at_every_call_of_a_connect(driver: Threads, helper: str) -> None:
+def test_cancel12_struck_at_every_call_of_a_connect(driver: Threads, helper: str, step: int) -> None:
     def strike_once(strike: Strike) -> Any:
         driver.renew()
         pool = driver.pool(pool_size=1, max_overflow=0, min_idle=1)
@@ -69,11 +76,12 @@ def test_cancel12_struck_at_every_call_of_a_connect(driver: Threads, helper: str
             driver.give(pool, lease)
         return pool
 
-    walk(driver, helper, strike_once)
+    walk(driver, helper, step, strike_once)
 
 
+@each_step
 @pytest.mark.parametrize("driver", [Threads], indirect=True)
-def test_cancel12_struck_at_every_call_of_a_close(driver: Threads, helper: str) -> None:
+def test_cancel12_struck_at_every_call_of_a_close(driver: Threads, helper: str, step: int) -> None:
     def strike_once(strike: Strike) -> Any:
         # An abort does not end it: that is left to a helper thread.
         driver.renew(aborts=False)
@@ -84,7 +92,7 @@ def test_cancel12_struck_at_every_call_of_a_close(driver: Threads, helper: str) 
             driver.give(pool, lease)
         return pool
 
-    walk(driver, helper, strike_once)
+    walk(driver, helper, step, strike_once)
 
 
 def query(engine: Engine, number: int) -> None:

@@ -108,8 +108,15 @@ def assert_whole(driver: Threads, pool: Any, armed: Armed, passed: int) -> None:
 
 
 @both()
-@pytest.mark.parametrize("aborts", [True, False])
-@pytest.mark.parametrize("create_in", ["helper", "caller"])
+@pytest.mark.parametrize(
+    ("create_in", "aborts"),
+    [
+        ("helper", True),
+        ("caller", False),
+        pytest.param("helper", False, marks=pytest.mark.slow),
+        pytest.param("caller", True, marks=pytest.mark.slow),
+    ],
+)
 def test_the_scenario_passes_every_point(driver: Threads, create_in: str, aborts: bool) -> None:
     """Each is armed in turn and must fire, or the walk below would show nothing."""
     for point in POINTS:

@@ -4,6 +4,9 @@ A signal handler may raise between any two instructions of a thread, and a cance
 coroutine) may come at any await. Here they do, one after the other: the first line of poolhouse's Python that a borrow
 executes, the second, and so on until one is reached that the borrow does not have; the first await, the second, ...
 After each, the pool must be whole.
+
+The usual run strikes at every fifth line, and at every await with the two errors that differ most; `make test-slow`
+does the rest.
 """
 
 from __future__ import annotations
@@ -43,9 +46,11 @@ def prepared(driver: Threads, way: str, create_in: str) -> tuple[Any, list[Any]]
     return pool, []
 
 
-def walk(driver: Threads, way: str, create_in: str, strike: Callable[[Any, int], tuple[bool, Any]]) -> int:
-    """Strike at the first place of the *way*, the second, ...; how many there were."""
-    for nth in range(1, 2000):
+def walk(
+    driver: Threads, way: str, create_in: str, strike: Callable[[Any, int], tuple[bool, Any]], step: int = 1
+) -> int:
+    """Strike at the first place of the *way*, the one *step* later, ...; about how many there were."""
+    for nth in range(1, 2000, step):
         pool, held = prepared(driver, way, create_in)
         fired, outcome = strike(pool, nth)
         if outcome is not None and not isinstance(outcome, BaseException):
@@ -63,6 +68,8 @@ def walk(driver: Threads, way: str, create_in: str, strike: Callable[[Any, int],
     raise AssertionError("it never ended")
 
 
+#: From one line that is struck to the next.
+STEPS = [5, pytest.param(1, marks=pytest.mark.slow)]
 WAYS = ["connect", "ping", "replace", "time out"]
 #: Seconds that a borrow may take, where nobody gives anything back.
 WAITS = {"time out": 0.005}
@@ -72,8 +79,9 @@ WAITS = {"time out": 0.005}
 @pytest.mark.parametrize("driver", [Threads], indirect=True)
 @pytest.mark.parametrize("create_in", ["helper", "caller"])
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("step", STEPS)
 def test_cancel12_struck_at_every_line_of_a_borrow(
-    driver: Threads, way: str, create_in: str, monkeypatch: pytest.MonkeyPatch
+    driver: Threads, way: str, create_in: str, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each line of each module that the borrower's own thread runs."""
     monkeypatch.setattr(sys, "unraisablehook", lambda args: None)
@@ -83,7 +91,7 @@ def test_cancel12_struck_at_every_line_of_a_borrow(
         outcome = striking.during(lambda: pool.get(WAITS.get(way, 5.0)))
         return striking.fired is not None, outcome
 
-    assert walk(driver, way, create_in, strike) >= 10
+    assert walk(driver, way, create_in, strike, step) >= 10
 
 
 RETURNS: dict[str, Callable[[Any, Any], Any]] = {
@@ -96,12 +104,13 @@ RETURNS: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("driver", [Threads], indirect=True)
 @pytest.mark.parametrize("how", RETURNS)
+@pytest.mark.parametrize("step", STEPS)
 def test_cancel12_struck_at_every_line_of_a_return(
-    driver: Threads, how: str, monkeypatch: pytest.MonkeyPatch
+    driver: Threads, how: str, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each line that a return runs in Python: the hooks, the abort, the hand-over of a close."""
     monkeypatch.setattr(sys, "unraisablehook", lambda args: None)
-    for nth in range(1, 500):
+    for nth in range(1, 500, step):
         driver.renew(aborts=nth % 2 == 0)
         pool = driver.pool(pool_size=1, max_overflow=0, on_checkin=lambda connection: None)
         leases = [driver.get(pool)]
@@ -143,7 +152,11 @@ class Thrown(Coroutine[Any, Any, Any]):
         raise TypeError("only a task runs this")
 
 
-ERRORS = [asyncio.CancelledError, KeyboardInterrupt, SystemExit, MemoryError]
+ERRORS = [
+    asyncio.CancelledError,
+    KeyboardInterrupt,
+    *(pytest.param(each, marks=pytest.mark.slow) for each in (SystemExit, MemoryError)),
+]
 
 
 @pytest.mark.timeout(180)

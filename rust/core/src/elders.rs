@@ -160,13 +160,15 @@ impl Elders {
     fn admit(&self, node: u32, ticket: u64) {
         loop {
             let last = self.last.get();
-            let done = match last {
-                NONE | SPOILT => true,
-                _ if last >= SCAN => ticket >= last & !SCAN || self.last.replace(last, SPOILT),
-                _ if last & WRITING != 0 => ticket > last & !WRITING || self.last.replace(last, SPOILT),
-                _ if ticket <= last => self.last.replace(last, NONE),
-                _ if ticket == last + 1 => self.append(node, ticket),
-                _ => true,
+            let done = if last >= SCAN {
+                // SPOILT, too: no ticket is as large, and it may well be spoilt once more.
+                ticket >= last & !SCAN || self.last.replace(last, SPOILT)
+            } else if last & WRITING != 0 {
+                ticket > last & !WRITING || self.last.replace(last, SPOILT)
+            } else if ticket <= last {
+                self.last.replace(last, NONE)
+            } else {
+                ticket != last + 1 || self.append(node, ticket)
             };
             if done {
                 return;
@@ -203,7 +205,7 @@ impl Elders {
     /// Note all who wait, in order, up to the ticket before *drawn*.
     pub(crate) fn renew(&self, all: &[Found], drawn: u64) {
         let noted = &all[..all.partition_point(|found| found.word.ticket() < drawn)];
-        let size = (noted.len() + noted.len() / 2 + 1).next_power_of_two().min(MOST);
+        let size = (noted.len() + noted.len() / 2).next_power_of_two().min(MOST);
         let noted = &noted[..noted.len().min(size)];
         // One position is left out: who walks by the old ring finds that `front` is beyond its end. Hence also first of all.
         let front = self.end.get() + 1;
@@ -214,7 +216,8 @@ impl Elders {
             self.place(position, size as u64).set(entry(found.node, found.word.ticket()));
         }
         self.end.set(front + noted.len() as u64);
-        let last = if noted.len() == size { noted[size - 1].word.ticket() } else { drawn - 1 };
+        let youngest = noted.last().filter(|_| noted.len() == size);
+        let last = youngest.map_or(drawn - 1, |found| found.word.ticket());
         self.finish(SCAN | drawn, last);
     }
 

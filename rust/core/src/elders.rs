@@ -10,15 +10,15 @@
 //! | who comes | what it does |
 //! |---|---|
 //! | the ticket after `last` | puts itself at the end, where there is room |
-//! | a later one: the one before it found no room, or came during the scan, or is not here yet | nothing; neither it nor those after it are in the ring |
-//! | an earlier one: it waits on with its old ticket (re-arm), or had drawn and was not here when the scan went by | drops the ring |
+//! | a later one: the one before it found no room, or came during the scan, or is not here yet | nothing; nor do those after it |
+//! | an earlier one: it waits on with its old ticket (re-arm), or had drawn and the scan did not see it | drops the ring |
 //!
-//! `last` is a lock besides, which nobody waits for: while somebody writes, the others do without. A scan says in it which tickets were drawn when it began,
-//! so those that are drawn meanwhile need not drop what it will find. Positions in the ring only rise, and a place is used again only when
-//! `front` is past it; so who walks along the ring finds out by `front` whether it was overtaken.
+//! `last` is a lock besides, which nobody waits for: while somebody writes, the others do without. A scan says in it which tickets were
+//! drawn when it began, so those that are drawn meanwhile need not drop what it will find. Positions in the ring only rise, and a place
+//! is used again only when `front` is past it; so who walks along the ring finds out by `front` whether it was overtaken.
 //!
-//! Where two threads meet in the middle, somebody may be missed, and is passed over until the next ring: no ring takes more newcomers than it has
-//! places twice over. A wake-up cannot be missed: `baton` asks the table itself.
+//! Where two threads meet in the middle, somebody may be missed, and is passed over until the next ring: no ring takes more newcomers
+//! than it has places twice over. A wake-up cannot be missed: `baton` asks the table itself.
 
 use crate::arena::Arena;
 use crate::sync::{Gauge, Ordered};

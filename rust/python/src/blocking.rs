@@ -51,10 +51,7 @@ pub(crate) fn borrow(slf: &Bound<'_, Pool>, timeout: f64, first: Option<Grant>) 
         }
         Acquired::Wait(ticket, due) => {
             let waiter = Waiter::new(shared.arc(), ticket, due, borrow.began);
-            // What a loop had that has ended comes back only when somebody looks.
-            if shared.loop_watch.any_ended(py, None)? {
-                calls::method(slf, intern!(py, "reclaim_from_loops"), ())?;
-            }
+            shared.loop_watch.take_back(slf, None)?;
             borrow.wait(waiter)
         }
         Acquired::Nothing => borrow.go_on(None, None),

@@ -11,6 +11,7 @@
 //! Python code runs under the lock.
 
 use crate::calls;
+use crate::pool::Pool;
 use poolhouse_core::Group;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -79,6 +80,14 @@ impl LoopWatch {
             }
         }
         Ok(false)
+    }
+
+    /// For a borrower of *pool* that must wait: what a loop had that has ended comes back only when somebody looks.
+    pub(crate) fn take_back(&self, pool: &Bound<'_, Pool>, running: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        if self.any_ended(pool.py(), running)? {
+            calls::method(pool, intern!(pool.py(), "reclaim_from_loops"), ())?;
+        }
+        Ok(())
     }
 
     fn list(&self) -> MutexGuard<'_, Arc<[Arc<Watched>]>> {

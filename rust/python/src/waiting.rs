@@ -124,10 +124,7 @@ impl Waiting {
             }
             Acquired::Wait(ticket, due) => {
                 let waiter = Waiter::new(shared.arc(), ticket, due, began);
-                // What a loop had that has ended comes back only when somebody looks.
-                if shared.loop_watch.any_ended(py, Some(&running))? {
-                    calls::method(self.pool.bind(py), intern!(py, "reclaim_from_loops"), ())?;
-                }
+                shared.loop_watch.take_back(self.pool.bind(py), Some(&running))?;
                 self.sleep(py, &running, waiter, None)
             }
             Acquired::Nothing => self.hand(py, began, None, None),

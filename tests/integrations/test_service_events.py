@@ -331,16 +331,18 @@ def test_hooks_that_come_and_go_under_load() -> None:
         for thread in threads:
             thread.start()
         counted: list[Any] = []
-        for _ in range(100):
-            pool.events.on_checkout(counted.append)
-            pool.events.on_checkin(counted.append)
-            eventually(lambda: counted)
-            pool.events.remove("on_checkin", counted.append)
-            pool.events.remove("on_checkout", counted.append)
-            counted.clear()
-        stop.set()
-        for thread in threads:
-            thread.join()
+        try:
+            for _ in range(100):
+                pool.events.on_checkout(counted.append)
+                pool.events.on_checkin(counted.append)
+                eventually(lambda: counted)
+                pool.events.remove("on_checkin", counted.append)
+                pool.events.remove("on_checkout", counted.append)
+                counted.clear()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
         assert failed == []
         assert (pool.checkedout, pool.stats().waiting, server.most_open) == (0, 0, 3)
 

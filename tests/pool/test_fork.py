@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import signal
 import threading
@@ -98,12 +99,9 @@ def test_fork04_while_eight_threads_borrow(threads: Bench) -> None:
     stop = threading.Event()
 
     def work() -> None:
-        while not stop.is_set():
+        for loan in itertools.takewhile(lambda _: not stop.is_set(), itertools.count(1)):
             lease = pool.get(10)
-            if lease.number % 3:
-                pool.return_connection(lease)
-            else:
-                pool.invalidate(lease)
+            pool.return_connection(lease) if loan % 3 else pool.invalidate(lease)
 
     workers = [threads.start(work) for _ in range(8)]
 

@@ -33,7 +33,11 @@ RUNS = (
         "--test",
         "views",
         "--test",
+        "endings",
+        "--test",
         "fairness",
+        "--test",
+        "nudges",
     ),
     ("--features", "shuttle", "--test", "shuttle_*"),
 )

@@ -80,7 +80,9 @@ CHECKERS = {
     "model": Checker(
         "test", ("--test", "model"), {"POOLHOUSE_CASES": "800", "PROPTEST_MAX_SHRINK_ITERS": "0"}, 5
     ),
-    "views": Checker("test", ("--test", "fairness", "--test", "views"), {}, 10),
+    "views": Checker(
+        "test", ("--test", "endings", "--test", "fairness", "--test", "nudges", "--test", "views"), {}, 10
+    ),
     "waiters": Checker("test", ("--test", "waiters"), {}, 30),
     "shuttle": Checker(
         "shuttle", ("--features", "shuttle", "--test", "shuttle_*"), {"POOLHOUSE_SCHEDULES": "4000"}, 15

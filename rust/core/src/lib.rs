@@ -42,14 +42,16 @@ mod stats;
 mod sync;
 #[cfg(all(test, not(loom), not(feature = "shuttle")))]
 mod tests;
+mod wait;
 pub mod waiter;
 
-pub use acquire::{Acquired, Polled, Wish};
+pub use acquire::{Acquired, Wish};
 pub use capacity::MAX_CAPACITY;
 pub use pool::{Host, Pool, Settings};
 pub use release::Stale;
 pub use slot::{Group, Hand, Loan};
 pub use stats::{SlotStats, Stats};
+pub use wait::Polled;
 pub use waiter::Ticket;
 
 /// Whether a claimed connection may be lent as it is.

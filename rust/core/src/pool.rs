@@ -25,7 +25,8 @@
 //!
 //! | step | file | what it changes |
 //! |---|---|---|
-//! | acquire, enlist, poll, rearm, leave, cancel | `acquire` | claims; a waiter's own node |
+//! | acquire | `acquire` | claims |
+//! | enqueue, enlist, poll, rearm, leave, cancel | `wait` | claims; a waiter's own node |
 //! | release, discard, replace, detach | `release` | ends a loan |
 //! | created, create_failed, stale_closed, closed | `report` | what the engine did |
 //! | put_back, settle, baton, hand_over, grant | `settle` | a slot in hand finds its place |

@@ -334,7 +334,7 @@ impl<N: Default> Table<N> {
             Known::Busy => None,
         };
         if let Some(drawn) = begun {
-            let all = self.in_order();
+            let all = self.by_age();
             self.elders.renew(&all, drawn);
             return all.into_iter().find(|found| found.word.ticket() < before && fits(found.word));
         }
@@ -350,7 +350,7 @@ impl<N: Default> Table<N> {
 
     /// All that wait, the oldest first.
     #[cold]
-    fn in_order(&self) -> Vec<Found> {
+    fn by_age(&self) -> Vec<Found> {
         let mut all = Vec::with_capacity(self.count() as usize);
         self.scan(|found| all.push(found));
         all.sort_unstable_by_key(|found| found.word.ticket());

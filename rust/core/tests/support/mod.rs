@@ -313,3 +313,24 @@ pub fn settle_all(engines: &[&Engine], ends: Vec<(usize, End)>) {
     let left = settle(engines, ends);
     assert!(left.is_empty(), "nobody wakes {left:?}");
 }
+
+/// *engine*, at this time from now on.
+pub fn at(engine: &Engine, now: u64) -> &Engine {
+    engine.now.set(now);
+    engine
+}
+
+/// Whom these have woken since they were asked last.
+pub fn woken(engines: &[&Engine]) -> Vec<(u32, u64)> {
+    engines.iter().flat_map(|engine| engine.wakes.take()).collect()
+}
+
+/// What `woken` calls this sleeper.
+pub fn key(sleeper: &Sleeper) -> (u32, u64) {
+    (sleeper.ticket.node, sleeper.ticket.number)
+}
+
+/// Four actors, all threads.
+pub fn four(pool: &Arc<Core>) -> [Engine; 4] {
+    [(); 4].map(|()| Engine::new(pool, 0))
+}

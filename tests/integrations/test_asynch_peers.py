@@ -21,6 +21,7 @@ import asynch as driver
 import pytest
 from asynch import errors, pool
 
+import poolhouse
 from poolhouse import asynch as face
 from tests.integrations import asynch_programs
 from tests.support.server import ClickHouse
@@ -190,7 +191,7 @@ def test_a_users_program_passes_mypy_strict(tmp_path: Path) -> None:
                 program.name,
             ],
             cwd=tmp_path,
-            env={"PATH": "/usr/bin:/bin", "MYPYPATH": str(Path(face.__file__).parents[1])},
+            env={"PATH": "/usr/bin:/bin", "MYPYPATH": str(Path(poolhouse.__file__).parents[1])},
             capture_output=True,
             text=True,
             timeout=150,

@@ -1,16 +1,4 @@
-"""asynch's pool on the core of poolhouse: ``from poolhouse.asynch import Pool`` in place of ``from asynch.pool``.
-
-Two releases of asynch have two faces, and :class:`Pool` has both: ``connection``, ``startup``, ``shutdown`` and
-``free_connections`` of 0.4; ``acquire``, ``release``, ``size``, ``freesize``, ``close`` and ``wait_closed`` of 0.2.5,
-with a time-out. What is lent is asynch's own ``Connection`` over native TCP; everything else of asynch
-(``connect``, ``Cursor``, ``errors`` ...) is found here, too, and is asynch's.
-
-A borrower gets a new ``Connection`` object at each loan, on a wire of the pool. So what was kept past the return
-raises ConnectionReturnedError, cursors included, and what was dropped comes back to the pool.
-
-What differs from asynch, each because asynch loses connections or waits for ever otherwise, is listed in
-``docs/migrating.md``.
-"""
+"""The pool of asynch, with the faces of 0.4 and of 0.2."""
 
 from __future__ import annotations
 
@@ -18,123 +6,34 @@ import asyncio
 import operator
 import warnings
 import weakref
-from collections.abc import Awaitable, Generator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import asynch as _driver
 from asynch.errors import AsynchPoolError
 from asynch.proto.models.enums import PoolStatus
 
-from poolhouse._core import connection_of
+from poolhouse.asynch.awaitables import Acquire, Create
+from poolhouse.asynch.failures import as_drivers, both
+from poolhouse.asynch.loan import Lent
 from poolhouse.connectors.asynch import AsynchConnector, PooledAsynchConnection
-from poolhouse.errors import ConfigError, ConnectFailed, ConnectionReturnedError, PoolClosed, PoolError
+from poolhouse.errors import ConfigError, ConnectFailed, PoolClosed, PoolError
 from poolhouse.options import nearest
 from poolhouse.pool.asyncio import AsyncConnectionPool
 from poolhouse.pool.loop_side import TaskCreating
 
 if TYPE_CHECKING:
-    from asynch import Connection, Cursor, DictCursor, connect
+    from asynch import Connection
 
     from poolhouse._core import Lease
 
-__all__ = [
-    "AsynchPoolError",
-    "Connection",
-    "Cursor",
-    "DictCursor",
-    "Pool",
-    "connect",
-    "create_async_pool",
-    "create_pool",
-]
+__all__ = ["Pool", "create_async_pool", "create_pool"]
 
 #: "No limit" for a pool that knows numbers of seconds only: 30 years.
 _FOR_EVER = 1e9
 #: Seconds between two looks of ``wait_closed``.
 _LOOK = 0.02
-
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_driver, name)
-
-
-class _Gone:
-    """Stands in for the wire of a connection that was given back."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise ConnectionReturnedError("this connection was given back to its pool already")
-
-
-_GONE: Any = _Gone()
-
-
-class _Lent(PooledAsynchConnection):
-    """One loan: asynch's connection, on a wire of the pool until it is given back."""
-
-    _lease: Lease[PooledAsynchConnection] | None
-
-    def __init__(self, lease: Lease[PooledAsynchConnection], pool: Pool) -> None:
-        self.__dict__.update(connection_of(lease).__dict__)
-        self._lease = lease
-        self._pool = pool
-
-    def _end(self) -> Lease[PooledAsynchConnection]:
-        lease, self._lease = self._lease, None
-        if lease is None:
-            raise ConnectionReturnedError("this connection was given back to its pool already")
-        self._connection = _GONE
-        self._opened, self._closed = False, True
-        return lease
-
-    def __repr__(self) -> str:
-        return f"<Connection object at 0x{id(self):x}; status: {self.status}>"
-
-
-class _Acquire(AbstractAsyncContextManager["Connection"], Awaitable["Connection"]):
-    """What :meth:`Pool.acquire` gives: to be awaited, or for ``async with``."""
-
-    __slots__ = ("_lent", "_pool", "_timeout")
-
-    def __init__(self, pool: Pool, timeout: float | None) -> None:
-        self._pool = pool
-        self._timeout = timeout
-        self._lent: _Lent | None = None
-
-    def __await__(self) -> Generator[Any, Any, Connection]:
-        return self._pool._borrow(self._timeout).__await__()
-
-    async def __aenter__(self) -> Connection:
-        self._lent = await self._pool._borrow(self._timeout)
-        return self._lent
-
-    async def __aexit__(self, *error: object) -> None:
-        lent, self._lent = self._lent, None
-        # Given back inside of its own block, or taken away by a shutdown: nothing is left to do.
-        if lent is not None and lent._lease is not None:
-            self._pool._give_back(lent)
-
-
-class _Create(AbstractAsyncContextManager["Pool"], Awaitable["Pool"]):
-    """What :func:`create_pool` gives: to be awaited, or for ``async with``, which closes the pool at its end."""
-
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    def __await__(self) -> Generator[Any, Any, Pool]:
-        return self._pool.startup().__await__()
-
-    async def __aenter__(self) -> Pool:
-        return await self._pool.startup()
-
-    async def __aexit__(self, *error: object) -> None:
-        self._pool.close()
-        await self._pool.wait_closed()
 
 
 class Pool:
@@ -197,7 +96,7 @@ class Pool:
         if idle_timeout is not None:
             self._options.update(max_idle_time=idle_timeout, min_idle=minsize)
         self._core = self._new_core()
-        self._lent: weakref.WeakSet[_Lent] = weakref.WeakSet()
+        self._lent: weakref.WeakSet[Lent] = weakref.WeakSet()
         self._starting = asyncio.Lock()
         self._opened = False
         self._closed = False
@@ -268,7 +167,7 @@ class Pool:
 
     # Lending.
 
-    def acquire(self, timeout: float | None = None) -> _Acquire:
+    def acquire(self, timeout: float | None = None) -> Acquire:
         """A connection, for ``async with``; or awaited, to be given to :meth:`release`.
 
         Args:
@@ -279,7 +178,7 @@ class Pool:
             ConnectFailed: One had to be opened, and could not be; it is asynch's error, too.
             PoolClosed: The pool was closed.
         """
-        return _Acquire(self, timeout)
+        return Acquire(self, timeout)
 
     #: The name of asynch 0.4.
     connection = acquire
@@ -291,22 +190,22 @@ class Pool:
             AsynchPoolError: It is not of this pool.
             ConnectionReturnedError: It was given back already.
         """
-        if not isinstance(connection, _Lent) or connection._pool is not self:
-            raise _both(PoolError, AsynchPoolError, f"the connection {connection} does not belong to {self}")
+        if not isinstance(connection, Lent) or connection._pool is not self:
+            raise both(PoolError, AsynchPoolError, f"the connection {connection} does not belong to {self}")
         return self._give_back(connection)
 
-    async def _borrow(self, timeout: float | None) -> _Lent:
+    async def _borrow(self, timeout: float | None) -> Lent:
         if self._closing or self._closed:
-            raise _both(PoolClosed, AsynchPoolError, "Cannot acquire connection after closing pool")
+            raise both(PoolClosed, AsynchPoolError, "Cannot acquire connection after closing pool")
         try:
             lease = await self._core.get(timeout)
         except ConnectFailed as error:
-            raise _as_drivers(error) from error.__cause__
-        lent = _Lent(cast("Lease[PooledAsynchConnection]", lease), self)
+            raise as_drivers(error) from error.__cause__
+        lent = Lent(cast("Lease[PooledAsynchConnection]", lease), self)
         self._lent.add(lent)
         return lent
 
-    def _give_back(self, lent: _Lent) -> Awaitable[None]:
+    def _give_back(self, lent: Lent) -> Awaitable[None]:
         lease = lent._end()
         self._lent.discard(lent)
         done = self._core.return_connection(cast(PooledAsynchConnection, lease))
@@ -336,12 +235,12 @@ class Pool:
         core = self._core
         permit = core._permit(core._enter_loop(asyncio.get_running_loop()))
         if permit is None:
-            raise _both(PoolError, AsynchPoolError, f"{self} is already full")
+            raise both(PoolError, AsynchPoolError, f"{self} is already full")
         creating = TaskCreating(permit, core._here(), core.outlook, 0.0)
         await creating.run()
         if creating.error is not None:
             failure = creating.failure()
-            raise _as_drivers(failure) from creating.error
+            raise as_drivers(failure) from creating.error
 
     async def initialize(self) -> None:
         """Open what is missing to *minsize*."""
@@ -374,7 +273,7 @@ class Pool:
                 if not isinstance(error, ConnectFailed):
                     raise
                 message = f"failed to create the {self._minsize} connection(s) for the {self}: {error}"
-                raise _both(ConnectFailed, AsynchPoolError, message) from error.__cause__
+                raise both(ConnectFailed, AsynchPoolError, message) from error.__cause__
             self._opened, self._closed, self._closing = True, False, False
         return self
 
@@ -425,13 +324,13 @@ class Pool:
 
 def create_pool(
     minsize: int = 1, maxsize: int = 10, loop: asyncio.AbstractEventLoop | None = None, **kwargs: Any
-) -> _Create:
+) -> Create:
     """A started pool, to be awaited or for ``async with``.
 
     The arguments are those of :class:`Pool`. At the end of the block the pool is closed, and lent connections are
     waited for.
     """
-    return _Create(Pool(minsize, maxsize, loop=loop, **kwargs))
+    return Create(Pool(minsize, maxsize, loop=loop, **kwargs))
 
 
 async def create_async_pool(
@@ -466,29 +365,3 @@ def _known() -> frozenset[str]:
 def _warn_of_unknown(kwargs: dict[str, Any]) -> None:
     for name in kwargs.keys() - _known():
         warnings.warn(f"asynch ignores the argument {name!r}{nearest(name, _known())}", stacklevel=3)
-
-
-_classes_of_both: dict[tuple[type[Any], type[Any]], type[Exception]] = {}
-
-
-def _both(ours: type[Exception], theirs: type[BaseException], message: str) -> Exception:
-    """An error that is one of poolhouse's and one of asynch's, so that either ``except`` clause holds."""
-    kind = _classes_of_both.get((ours, theirs))
-    if kind is None:
-        kind = type(ours.__name__, (ours, theirs), {"__module__": ours.__module__})
-        _classes_of_both[ours, theirs] = kind
-    # An OSError has a layout of its own, and Python wants its constructor.
-    error = (theirs if issubclass(theirs, OSError) else ours).__new__(kind, message)
-    # Their constructors take other arguments; what they would set is set here.
-    error.__dict__.update(message=message)
-    return error
-
-
-def _as_drivers(error: Exception) -> Exception:
-    """*error*, a failed connect, as an error of the class that asynch itself raised, too."""
-    cause = error.__cause__
-    if not isinstance(error, ConnectFailed) or not isinstance(cause, Exception):
-        return error
-    made = _both(type(error), type(cause), str(error))
-    made.__dict__.update({**cause.__dict__, "message": str(error)})
-    return made

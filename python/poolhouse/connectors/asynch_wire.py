@@ -5,7 +5,7 @@ the next borrower's. What differs from asynch:
 
 * no ping before each statement, but a look at what has arrived: asynch's costs a round trip;
 * a connection that the server closed is replaced in silence only while no SET, USE or temporary table lived on it;
-* after a SQL error the server must be found in step (see ``clickhouse_driver``). asynch trusts it;
+* after a SQL error the server must be found in step (see ``clickhouse_driver_wire``). asynch trusts it;
 * giving a connection up never waits for its peer: the transport is aborted, so that a cancel is quick also when the
   server fell silent;
 * an insert is read to the end of its stream. asynch reads one packet, and takes the server's progress for the end;

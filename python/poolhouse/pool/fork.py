@@ -5,8 +5,8 @@ The parent's connections stay the parent's: in the child their slots, and the Py
 as they are for ever, since even the end of an object might reach its socket. Leases taken before the fork
 raise a PoolError in the child.
 
-Pools have no lock, so a fork at any moment inherits none. What Python keeps beside them (helper threads,
-drivers' locks) is renewed here, while the child has one thread.
+The core has no lock, so a fork at any moment inherits none. What is kept beside it (bells, the list of event loops,
+helper threads, drivers' locks) is renewed here, while the child has one thread.
 """
 
 from __future__ import annotations

@@ -124,7 +124,8 @@ def mixed(effort: Effort, progress: Progress) -> Work:
         "A `ConnectionPool` and an `AsyncConnectionPool(shares=...)` on its capacity: one core of the pool for all. No "
         "peer can do this. Ideal: 6 threads and twice 7 tasks that only sleep, in the same round. A bare FIFO: one of "
         "locks with 6 permits, and for each loop one of futures with 7, so that each side keeps its share and none can "
-        "help out another.",
+        "help out another. Where turns are kept, a cycle must get hold of the interpreter twice, to give back and, in "
+        "the next one's place, to go on; the ideal one only once. While others want it, that decides.",
         more_is_better=True,
     )
     created: list[int] = []

@@ -1,11 +1,14 @@
 """The matrix of faults, each for a moment: threads and tasks, over HTTP and by the native protocol.
 
-``make faults`` has the long form, with faults that outlast every time-out, and prints the table.
+The usual run takes two cells of each fault, so that it meets both modes and both protocols; ``make test-slow`` the
+others. ``make faults`` has the long form, with faults that outlast every time-out, and prints the table.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -28,9 +31,17 @@ def rigs() -> Iterator[dict[tuple[str, int], Rig]]:
         rig.__exit__()
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.partition(":")[0].partition(",")[0])
+def cells() -> Iterator[Any]:
+    """Like the fields of a chessboard: one half for the usual run."""
+    for number, fault in enumerate(FAULTS):
+        for at, (protocol, mode) in enumerate(itertools.product(PROTOCOLS, MODES)):
+            name = fault.name.partition(":")[0].partition(",")[0]
+            usual = (number + at // 2 + at % 2) % 2 == 0
+            marks = () if usual else pytest.mark.slow
+            yield pytest.param(fault, protocol, mode, id=f"{name}-{protocol}-{mode}", marks=marks)
+
+
+@pytest.mark.parametrize(("fault", "protocol", "mode"), [*cells()])
 def test_nothing_is_lost_by(fault: Fault, protocol: str, mode: str, rigs: dict[tuple[str, int], Rig]) -> None:
     """No slot lost, no wrong answer, nobody stuck, back in time, and each error names its cause."""
     key = protocol, fault.max_connections

@@ -101,6 +101,8 @@ def test_fork04_while_eight_threads_borrow(threads: Bench) -> None:
     def work() -> None:
         for loan in itertools.takewhile(lambda _: not stop.is_set(), itertools.count(1)):
             lease = pool.get(10)
+            # Else eight threads leave the interpreter to no other, and a fork waits for its turn.
+            time.sleep(0.0005)
             pool.return_connection(lease) if loan % 3 else pool.invalidate(lease)
 
     workers = [threads.start(work) for _ in range(8)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import os
 import signal
 import threading
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from poolhouse import AsyncConnectionPool, PoolError, PoolTimeout
-from tests.support.bench import Bench, assert_whole, at_rest
+from tests.support.bench import Bench, assert_whole, at_rest, load, until_set
 from tests.support.fakes import FakeServer
 
 # Python 3.12 and later warn of a fork while other threads run; that is what is tested here.
@@ -96,16 +95,13 @@ def test_fork03_a_lease_that_is_dropped_in_the_child(threads: Bench) -> None:
 def test_fork04_while_eight_threads_borrow(threads: Bench) -> None:
     """200 forks at any moment of borrows, connects and returns: no child inherits a lock (I8)."""
     pool = threads.pool(4, 2)
-    stop = threading.Event()
 
-    def work() -> None:
-        for loan in itertools.takewhile(lambda _: not stop.is_set(), itertools.count(1)):
+    def work(stop: threading.Event) -> None:
+        for loan in until_set(stop):
             lease = pool.get(10)
             # Else eight threads leave the interpreter to no other, and a fork waits for its turn.
             time.sleep(0.0005)
             pool.return_connection(lease) if loan % 3 else pool.invalidate(lease)
-
-    workers = [threads.start(work) for _ in range(8)]
 
     def child() -> None:
         lease = pool.get(5)
@@ -113,13 +109,9 @@ def test_fork04_while_eight_threads_borrow(threads: Bench) -> None:
         pool.return_connection(lease)
         pool.stats()
 
-    try:
+    with load(threads, work, 8):
         for _ in range(200):
             _in_child(child, 5)
-    finally:
-        stop.set()
-    for worker in workers:
-        worker.result(10)
     assert_whole(threads, pool)
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from poolhouse import (
 )
 from poolhouse.engine.statements import AsyncStatements, Statements
 from poolhouse.pool import leaks
-from tests.support.bench import Bench, TaskBench, assert_whole, at_rest, within
+from tests.support.bench import Bench, TaskBench, assert_whole, at_rest, load, until_set, within
 from tests.support.wait import eventually
 
 AT_ONCE = 0.5  # seconds
@@ -127,19 +125,6 @@ def test_obs03_every_number_of_a_scripted_run(bench: Bench) -> None:
     assert (pool.size, pool.overflow, pool.checkedin, pool.checkedout) == (2, 0, 2, 0)
 
 
-@contextmanager
-def load(bench: Bench, work: Callable[[threading.Event], Any]) -> Iterator[None]:
-    """Six at *work* until the block ends, whatever happens in it."""
-    stop = threading.Event()
-    workers = [bench.start(work, stop) for _ in range(6)]
-    try:
-        yield
-    finally:
-        stop.set()
-        for worker in workers:
-            worker.result(10)
-
-
 def read_often(pool: Any) -> None:
     """No reading is above the capacity (3, 2), and at most one slow: that one may meet a stall of the machine's own."""
     slow = 0
@@ -157,11 +142,11 @@ def test_obs04_numbers_under_load(threads: Bench, short_turns: None) -> None:
     pool = threads.pool(3, 2)
 
     def work(stop: threading.Event) -> None:
-        for loan in itertools.takewhile(lambda _: not stop.is_set(), itertools.count(1)):
+        for loan in until_set(stop):
             lease = pool.get(10)
             pool.invalidate(lease) if loan % 5 == 0 else pool.return_connection(lease)
 
-    with load(threads, work):
+    with load(threads, work, 6):
         read_often(pool)
     assert pool.stats().connects > 10
     assert_whole(threads, pool)
@@ -176,12 +161,12 @@ def test_obs04_numbers_under_load_of_tasks(tasks: TaskBench, short_turns: None) 
     pool = tasks.pool(3, 2)
 
     async def work(stop: threading.Event) -> None:
-        for loan in itertools.takewhile(lambda _: not stop.is_set(), itertools.count(1)):
+        for loan in until_set(stop):
             lease = await pool.get(10)
             await asyncio.sleep(0.001)
             await (pool.invalidate(lease) if loan % 5 == 0 else pool.return_connection(lease))
 
-    with load(tasks, work):
+    with load(tasks, work, 6):
         read_often(pool)
     assert pool.stats().connects > 10
     assert_whole(tasks, pool)

@@ -6,6 +6,7 @@ A :class:`Bench` has blocking calls. That of tasks runs an event loop in a threa
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -177,6 +178,24 @@ class TaskBench(Bench):
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
         self.loop.close()
+
+
+def until_set(stop: threading.Event) -> Iterator[int]:
+    """1, 2, 3 ... until *stop* is set."""
+    return itertools.takewhile(lambda _: not stop.is_set(), itertools.count(1))
+
+
+@contextmanager
+def load(bench: Bench, work: Callable[[threading.Event], Any], workers: int) -> Iterator[None]:
+    """So many at *work* until the block ends, whatever happens in it."""
+    stop = threading.Event()
+    crew = [bench.start(work, stop) for _ in range(workers)]
+    try:
+        yield
+    finally:
+        stop.set()
+        for worker in crew:
+            worker.result(10)
 
 
 @contextmanager

@@ -3,8 +3,7 @@
 //! As for tasks (`waiting`), the plain wait is native: queue, sleep, be woken with a connection in hand. Anything else (a connect,
 //! a check, hooks, a failed connect) is decided in Python, in `_go_on`, which is given what was taken so far.
 //!
-//! The thread sleeps on a lock of `threading`, made for each sleep: the lock's time-out is exact, a signal interrupts it, it lets go
-//! of the GIL, and under gevent it is gevent's. One that is used again could be released by a wake-up of the sleep before.
+//! What the thread sleeps on is in `parker`.
 //!
 //! Whatever ends the wait, its place in the queue is a token: dropped, it is given up, and a connection that was granted at that moment
 //! goes to the next waiter (I5).
@@ -12,14 +11,13 @@
 use crate::borrowing::SYNC;
 use crate::calls;
 use crate::clock;
+use crate::parker::ThreadSleep;
 use crate::pool::Pool;
 use crate::tokens::{wish_at, Grant, Permit, Waiter};
-use crate::waker::Waker;
 use poolhouse_core::{Acquired, Loan, Polled, Vet};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 /// What a borrower in a thread has so far.
 struct Borrow<'py> {
@@ -67,8 +65,8 @@ impl Borrow<'_> {
         let mut due = waiter.due_at();
         let mut now = self.began;
         loop {
-            let lock = Lock::new(py)?;
-            waiter.set_waker(py, Waker::Call(lock.release()?), 0);
+            let sleep = ThreadSleep::new(py)?;
+            waiter.set_waker(py, sleep.waker()?, 0);
             if !waiter.is_calm() {
                 match waiter.look(py, now, false)? {
                     Polled::Asleep => {}
@@ -76,7 +74,7 @@ impl Borrow<'_> {
                 }
             }
             let next = due.map_or(until, |due| until.min(clock::seconds(due)));
-            lock.sleep(next - clock::seconds(now))?;
+            sleep.sleep(next - clock::seconds(now))?;
             now = clock::fine();
             // A held-back create is asked for once.
             let is_due = due.take_if(|due| *due <= now).is_some();
@@ -138,30 +136,5 @@ impl Borrow<'_> {
     fn refusal(&self, which: &str) -> PyErr {
         let made = self.pool.getattr(which).and_then(|which| calls::call(&which, ()));
         made.map_or_else(|error| error, PyErr::from_value)
-    }
-}
-
-/// A taken lock, which the wake-up releases.
-struct Lock<'py>(Bound<'py, PyAny>);
-
-impl<'py> Lock<'py> {
-    fn new(py: Python<'py>) -> PyResult<Self> {
-        static THREADING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-        let threading = THREADING.get_or_try_init(py, || Ok::<_, PyErr>(py.import("threading")?.unbind()))?;
-        // Looked up each time, since gevent puts its own there.
-        let lock = calls::method(threading.bind(py), intern!(py, "Lock"), ())?;
-        calls::method(&lock, intern!(py, "acquire"), ())?;
-        Ok(Lock(lock))
-    }
-
-    fn release(&self) -> PyResult<Py<PyAny>> {
-        Ok(self.0.getattr(intern!(self.0.py(), "release"))?.unbind())
-    }
-
-    /// Sleep until woken, for at most so many seconds.
-    fn sleep(&self, seconds: f64) -> PyResult<()> {
-        /// `threading.TIMEOUT_MAX`, rounded down.
-        const LONGEST: f64 = 9_000_000_000.0;
-        calls::method(&self.0, intern!(self.0.py(), "acquire"), (true, seconds.clamp(0.0, LONGEST))).map(drop)
     }
 }

@@ -48,6 +48,7 @@ mod lease;
 mod loop_watch;
 mod loops;
 mod owned;
+mod parker;
 mod pool;
 mod report;
 mod running;

@@ -2,6 +2,7 @@
 
 use crate::calls::{self, guarded};
 use crate::owned::{drop_owned, owned};
+use crate::parker::Parker;
 use crate::sleeper::Sleeper;
 use poolhouse_core::{Group, Ticket};
 use pyo3::ffi;
@@ -15,21 +16,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// it: the node may be another waiter's a moment later.
 #[derive(Default)]
 pub(crate) struct NodeData {
-    /// `[47:1]` an owned pointer, `[0]` whether it is what a task sleeps on or something to call, `[63:48]` the group; 0 when
-    /// there is none, or when somebody has taken it.
+    /// `[47:2]` an owned pointer, `[1:0]` which of the three wakers it is, `[63:48]` the group; 0 when there is none, or when
+    /// somebody has taken it.
     waker: AtomicU64,
     /// When a waiting task wants to be woken at the latest (ns); 0 for never. Written before the waker.
     until: AtomicU64,
 }
 
-/// Bits of a pointer to an object: user space ends below, and objects lie at even addresses.
-const ADDRESS: u64 = (1 << 48) - 2;
+/// Bits of a pointer to an object: user space ends below, and objects lie at multiples of the machine's word.
+const ADDRESS: u64 = (1 << 48) - 4;
 const SLEEPER: u64 = 1;
+const PARKER: u64 = 2;
 
 /// How to wake a waiter.
 pub(crate) enum Waker {
-    /// Anything to call: a thread's lock.
+    /// Anything to call: a lock's release.
     Call(Py<PyAny>),
+    /// What a thread sleeps on.
+    Parker(Py<Parker>),
     /// What a task sleeps on.
     Sleeper(Py<Sleeper>),
 }
@@ -44,6 +48,7 @@ impl WakerWord {
     pub(crate) fn new(waker: Waker, group: Group) -> Self {
         let (waker, flag) = match waker {
             Waker::Call(call) => (call, 0),
+            Waker::Parker(parker) => (parker.into_any(), PARKER),
             Waker::Sleeper(sleeper) => (sleeper.into_any(), SLEEPER),
         };
         let pointer = waker.into_ptr() as u64;
@@ -127,6 +132,10 @@ impl NodeData {
             return;
         };
         guarded(py, |_| {
+            if word.0 & PARKER != 0 {
+                waker.cast::<Parker>()?.get().wake();
+                return Ok(());
+            }
             if word.0 & SLEEPER == 0 {
                 return calls::call(&waker, ()).map(drop);
             }

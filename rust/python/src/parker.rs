@@ -1,0 +1,119 @@
+//! What a thread sleeps on while it waits for its connection.
+//!
+//! A [`Parker`] is the native way: the thread parks without the GIL, and takes it once it is woken. It costs less than a lock of
+//! `threading` on both sides, and the one who wakes holds the GIL meanwhile, so whatever it costs all threads pay.
+//!
+//! Two cases need the lock, made for each sleep. In the main thread a signal must interrupt the sleep, to run its handler
+//! (Ctrl-C); the lock does that, with an exact time-out. And where `threading.Lock` is not the interpreter's own, somebody has
+//! put another kind of thread in place (gevent), which only its own lock lets sleep.
+//!
+//! Either is used for one sleep: one that is used again could be released by a wake-up of the sleep before.
+
+use crate::calls;
+use crate::running::thread_ident;
+use crate::waker::Waker;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// `threading.TIMEOUT_MAX`, rounded down.
+const LONGEST: f64 = 9_000_000_000.0;
+
+/// Parks one thread once. Without a freelist: PyO3's is a lock on free-threaded Python, and there is one of these for each wait only.
+#[pyclass(frozen, module = "poolhouse._core")]
+pub(crate) struct Parker {
+    woken: AtomicBool,
+    thread: Thread,
+}
+
+impl Parker {
+    fn new() -> Self {
+        Parker { woken: AtomicBool::new(false), thread: thread::current() }
+    }
+
+    /// From any thread; only the first time matters.
+    pub(crate) fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
+
+    /// Anybody may unpark a thread, so it looks.
+    fn park(&self, seconds: f64) {
+        let until = Instant::now() + Duration::from_secs_f64(seconds);
+        while !self.woken.load(Ordering::Acquire) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            thread::park_timeout(left);
+        }
+    }
+}
+
+/// One sleep of the thread that made it.
+pub(crate) enum ThreadSleep<'py> {
+    Parker(Bound<'py, Parker>),
+    /// Taken: the wake-up releases it.
+    Lock(Bound<'py, PyAny>),
+}
+
+impl<'py> ThreadSleep<'py> {
+    pub(crate) fn new(py: Python<'py>) -> PyResult<Self> {
+        let threading = threading(py)?;
+        // Looked up each time, since it may be replaced at any time.
+        let class = threading.getattr(intern!(py, "Lock"))?;
+        if is_native(&class)? && !is_main(threading)? {
+            return Ok(ThreadSleep::Parker(Bound::new(py, Parker::new())?));
+        }
+        let lock = calls::call(&class, ())?;
+        calls::method(&lock, intern!(py, "acquire"), ())?;
+        Ok(ThreadSleep::Lock(lock))
+    }
+
+    pub(crate) fn waker(&self) -> PyResult<Waker> {
+        Ok(match self {
+            ThreadSleep::Parker(parker) => Waker::Parker(parker.clone().unbind()),
+            ThreadSleep::Lock(lock) => Waker::Call(lock.getattr(intern!(lock.py(), "release"))?.unbind()),
+        })
+    }
+
+    /// Sleep until woken, for at most so many seconds.
+    pub(crate) fn sleep(&self, seconds: f64) -> PyResult<()> {
+        let seconds = seconds.clamp(0.0, LONGEST);
+        match self {
+            ThreadSleep::Parker(parker) => {
+                let this = parker.get();
+                parker.py().detach(|| this.park(seconds));
+                Ok(())
+            }
+            ThreadSleep::Lock(lock) => calls::method(lock, intern!(lock.py(), "acquire"), (true, seconds)).map(drop),
+        }
+    }
+}
+
+fn threading(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static THREADING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = THREADING.get_or_try_init(py, || Ok::<_, PyErr>(py.import("threading")?.unbind()))?;
+    Ok(module.bind(py))
+}
+
+/// Whether *class*, which is `threading.Lock` now, makes the interpreter's own locks.
+fn is_native(class: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// What `threading.Lock` was at the first sleep, if it was the interpreter's own.
+    static OWN: PyOnceLock<Option<Py<PyAny>>> = PyOnceLock::new();
+    let own = OWN.get_or_try_init(class.py(), || {
+        let made_by = calls::call(class, ())?.get_type().module()?;
+        Ok::<_, PyErr>((made_by == "_thread").then(|| class.clone().unbind()))
+    })?;
+    Ok(own.as_ref().is_some_and(|own| own.is(class)))
+}
+
+/// Whether this is the thread that runs signal handlers.
+fn is_main(threading: &Bound<'_, PyModule>) -> PyResult<bool> {
+    let py = threading.py();
+    let main = calls::method(threading, intern!(py, "main_thread"), ())?;
+    Ok(main.getattr(intern!(py, "ident"))?.extract::<u64>()? == thread_ident())
+}

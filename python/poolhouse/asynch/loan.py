@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["Lent"]
 
 
+def _given_back() -> ConnectionReturnedError:
+    return ConnectionReturnedError("this connection was given back to its pool already")
+
+
 class _Gone:
     """Stands in for the wire of a connection that was given back."""
 
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__"):
             raise AttributeError(name)
-        raise ConnectionReturnedError("this connection was given back to its pool already")
+        raise _given_back()
 
 
 _GONE: Any = _Gone()
@@ -40,7 +44,7 @@ class Lent(PooledAsynchConnection):
     def _end(self) -> Lease[PooledAsynchConnection]:
         lease, self._lease = self._lease, None
         if lease is None:
-            raise ConnectionReturnedError("this connection was given back to its pool already")
+            raise _given_back()
         self._connection = _GONE
         self._opened, self._closed = False, True
         return lease

@@ -10,12 +10,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from poolhouse import AsyncConnectionPool, PoolError, PoolTimeout
-from tests.support.bench import Bench, assert_whole, at_rest, load, until_set
+from tests.support.bench import AT_ONCE, Bench, assert_whole, at_rest, load, until_set, within
 from tests.support.fakes import FakeServer
 
 # Python 3.12 and later warn of a fork while other threads run; that is what is tested here.
@@ -203,3 +203,26 @@ def test_fork_during_a_connect(threads: Bench) -> None:
     pool.return_connection(waiter.result(2))
     time.sleep(0.01)
     assert_whole(threads, pool)
+
+
+class _Struck(Exception):
+    pass
+
+
+def test_the_main_thread_of_a_child_that_a_thread_forked_is_interrupted(threads: Bench) -> None:
+    """There the thread that called fork is the main one, and a signal ends its wait."""
+    pool = threads.pool(1)
+
+    def strike(*_: object) -> NoReturn:
+        raise _Struck
+
+    def child() -> None:
+        threads.server.forget()
+        held = pool.get()
+        signal.signal(signal.SIGALRM, strike)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with within(AT_ONCE), pytest.raises(_Struck):
+            pool.get(3)
+        pool.return_connection(held)
+
+    threads.start(_in_child, child).result(20)

@@ -74,7 +74,7 @@ impl Borrow<'_> {
                 }
             }
             let next = due.map_or(until, |due| until.min(clock::seconds(due)));
-            sleep.sleep(next - clock::seconds(now))?;
+            sleep.until_woken(next - clock::seconds(now))?;
             now = clock::fine();
             // A held-back create is asked for once.
             let is_due = due.take_if(|due| *due <= now).is_some();

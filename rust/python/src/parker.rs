@@ -10,6 +10,7 @@
 //! Either is used for one sleep: one that is used again could be released by a wake-up of the sleep before.
 
 use crate::calls;
+use crate::clock;
 use crate::running::thread_ident;
 use crate::waker::Waker;
 use pyo3::intern;
@@ -17,12 +18,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// `threading.TIMEOUT_MAX`, rounded down.
 const LONGEST: f64 = 9_000_000_000.0;
 
-/// Parks one thread once. Without a freelist: PyO3's is a lock on free-threaded Python, and there is one of these for each wait only.
+/// Parks one thread once.
 #[pyclass(frozen, module = "poolhouse._core")]
 pub(crate) struct Parker {
     woken: AtomicBool,
@@ -42,13 +43,13 @@ impl Parker {
 
     /// Anybody may unpark a thread, so it looks.
     fn park(&self, seconds: f64) {
-        let until = Instant::now() + Duration::from_secs_f64(seconds);
+        let until = clock::fine() + clock::nanoseconds(seconds);
         while !self.woken.load(Ordering::Acquire) {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let left = until.saturating_sub(clock::fine());
+            if left == 0 {
                 break;
             }
-            thread::park_timeout(left);
+            thread::park_timeout(Duration::from_nanos(left));
         }
     }
 }
@@ -69,7 +70,7 @@ impl<'py> ThreadSleep<'py> {
             return Ok(ThreadSleep::Parker(Bound::new(py, Parker::new())?));
         }
         let lock = calls::call(&class, ())?;
-        calls::method(&lock, intern!(py, "acquire"), ())?;
+        calls::method_without_arguments(&lock, intern!(py, "acquire"))?;
         Ok(ThreadSleep::Lock(lock))
     }
 
@@ -81,7 +82,7 @@ impl<'py> ThreadSleep<'py> {
     }
 
     /// Sleep until woken, for at most so many seconds.
-    pub(crate) fn sleep(&self, seconds: f64) -> PyResult<()> {
+    pub(crate) fn until_woken(&self, seconds: f64) -> PyResult<()> {
         let seconds = seconds.clamp(0.0, LONGEST);
         match self {
             ThreadSleep::Parker(parker) => {
@@ -114,6 +115,6 @@ fn is_native(class: &Bound<'_, PyAny>) -> PyResult<bool> {
 /// Whether this is the thread that runs signal handlers.
 fn is_main(threading: &Bound<'_, PyModule>) -> PyResult<bool> {
     let py = threading.py();
-    let main = calls::method(threading, intern!(py, "main_thread"), ())?;
+    let main = calls::method_without_arguments(threading, intern!(py, "main_thread"))?;
     Ok(main.getattr(intern!(py, "ident"))?.extract::<u64>()? == thread_ident())
 }

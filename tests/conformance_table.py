@@ -41,7 +41,7 @@ This page is written by `make conformance`, which runs the tests. A test in the 
 as they are.
 """
 _CARGO = re.compile(r"^test (\S+) \.\.\. (ok|FAILED|ignored)$", re.MULTILINE)
-_ROW = re.compile(r"^\| ([A-Z]+\d\d)\*? \| [^|]* \| [^|]* \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
+_ROW = re.compile(r"^\| ([A-Z]+\d\d?)\*? \| [^|]* \| [^|]* \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
 
 Outcomes = dict[str, Counter[str]]
 

@@ -25,7 +25,11 @@ DEVIATIONS = ROOT / "docs" / "deviations.md"
 _PREFIXES = "SIZE|WAIT|CANCEL|LIFE|BROKEN|RETURN|CLOSE|FORK|CH|CONFIG|OBS"
 _ID = re.compile(rf"\b({_PREFIXES})(\d\d)((?:(?:, | and |, and )\d\d\b)*)")
 _ID_IN_NAME = re.compile(rf"(?<![a-z])({_PREFIXES.lower()})(\d\d)((?:_\d\d)*)(?=_|$)")
-_ROW = re.compile(rf"^\| ((?:(?:{_PREFIXES})\d\d(?:, )?)+) \| (.*) \|$", re.MULTILINE)
+# Faults that were found in use: W (the HTTP edge), Q (the text of SQL), N (the native protocol), C (several nodes),
+# L (inside a service).
+_FAULT = re.compile(r"\b[WQNCL]\d{1,2}\b")
+_FAULTS_IN_NAME = re.compile(r"^test_((?:[wqncl]\d{1,2}_)+)")
+_ROW = re.compile(rf"^\| ((?:(?:(?:{_PREFIXES})\d\d|{_FAULT.pattern})(?:, )?)+) \| (.*) \|$", re.MULTILINE)
 _RUST_TEST = re.compile(r"((?:^ *///.*\n)*)(?:^ *(?:#\[.*\]|//.*)\n)*^ *(?:pub )?fn (\w+)\(\)", re.MULTILINE)
 
 #: Fixtures that run a test once on each side.
@@ -102,7 +106,11 @@ def ids_in_name(name: str) -> Iterator[str]:
 
     >>> list(ids_in_name("test_fork05_06_one_loop"))
     ['FORK05', 'FORK06']
+    >>> list(ids_in_name("test_w1_c1_a_head_that_is_cut"))
+    ['W1', 'C1']
     """
+    for faults in _FAULTS_IN_NAME.findall(name):
+        yield from faults.upper().rstrip("_").split("_")
     for prefix, first, more in _ID_IN_NAME.findall(name):
         yield f"{prefix.upper()}{first}"
         # In ``test_ch22_32_threads`` the second number counts threads.
@@ -119,6 +127,7 @@ def ids_in_text(text: str) -> Iterator[str]:
     >>> list(ids_in_text("OBS01, 02: what a time-out says; with CLOSE06 and 07."))
     ['OBS01', 'OBS02', 'CLOSE06', 'CLOSE07']
     """
+    yield from _FAULT.findall(text)
     for prefix, first, more in _ID.findall(text):
         for number in (first, *re.findall(r"\d\d", more)):
             yield f"{prefix}{number}"

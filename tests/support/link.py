@@ -56,6 +56,7 @@ class Link:
         self.up = self.down = self.requests = 0
         self.sent = bytearray()
         self.live = True  # until the client has gone, or was cut off
+        self.forgotten = False  # the network knows it no more: whatever is sent on it is lost
         self.lost = False  # what the client sends goes nowhere, for good
         # What is under way in each direction, as on a long wire: when it arrives, and what. An empty chunk is the end.
         self._late: dict[bool, deque[tuple[float, bytes]]] = {True: deque(), False: deque()}
@@ -195,7 +196,7 @@ class Link:
                 self.client.sendall(answer.data)
                 return not answer.close
         faults = self.proxy.faults
-        if faults.lossy:
+        if faults.lossy or self.forgotten:
             return self._vanish()
         return self._delayed(True, chunk, faults.delay_up) or self._arrive_up(chunk)
 
@@ -210,7 +211,7 @@ class Link:
     def _down(self, chunk: bytes) -> bool:
         """Pass *chunk* to the client, as far as the faults let it; whether the link goes on."""
         faults = self.proxy.faults
-        if chunk and faults.lossy:
+        if chunk and (faults.lossy or self.forgotten):
             return self._vanish()
         return self._delayed(False, chunk, faults.delay_down) or self._arrive_down(chunk)
 

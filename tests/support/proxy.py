@@ -135,6 +135,16 @@ class Proxy:
         """
         self._set(Faults(lossy=True))
 
+    def forget_all(self) -> int:
+        """Drop all connections that live without a word, as a firewall does: what is sent on them, from either end, is
+        lost. New ones pass. How many.
+        """
+        with self._lock:
+            links = [link for link in self._live if link.live]
+        for link in links:
+            link.forgotten = True
+        return len(links)
+
     def refuse(self) -> None:
         """Refuse new connections; those that live go on."""
         self._set(Faults(), listening=False)

@@ -233,7 +233,7 @@ class PoolFace(Report, Generic[C]):
         connection = grant.connection
         # Some servers say only with an answer how long they let a connection idle; by then it may be too late.
         self.outlook.learn(self.connector, connection)
-        if grant.idle >= self.outlook.idle_limit:
+        if grant.idle >= self.outlook.idle_limit or self.outlook.is_silent(grant.idle):
             return False
         try:
             return self.connector.check(connection)

@@ -8,6 +8,7 @@ since its last loan, and keeps its place in the order of return.
 from __future__ import annotations
 
 from collections.abc import Generator
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.pool.steps import Ping
@@ -31,7 +32,11 @@ def script(pool: PoolFace[Any], group: int) -> Generator[Ping, bool, None]:
             return
         alive = False
         try:
-            alive = pool.looks_alive(grant) and (yield Ping(grant.connection, pool.ping_timeout))
+            if pool.looks_alive(grant):
+                asked = monotonic()
+                alive = yield Ping(grant.connection, pool.ping_timeout)
+                if not alive:
+                    pool.outlook.unanswered(asked, pool.ping_timeout)
         finally:
             # Also where it was cut short in the middle of a ping: nobody knows what is on that socket now.
             if alive:

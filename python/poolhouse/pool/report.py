@@ -14,6 +14,7 @@ from poolhouse.pool.sizes import Sizes
 from poolhouse.pool.stats import Holder
 
 if TYPE_CHECKING:
+    from poolhouse.config import PoolConfig
     from poolhouse.pool.face import PoolFace
     from poolhouse.pool.sides import Outlook
 
@@ -28,6 +29,7 @@ class Report(_core.Pool, Sizes):
     """The part of a pool that tells. It looks at the state of this moment, takes no lock, and stops nobody."""
 
     title: str
+    config: PoolConfig
     outlook: Outlook
     #: The pools that share this one's capacity.
     _partners: list[weakref.ref[PoolFace[Any]]]
@@ -68,6 +70,7 @@ class Report(_core.Pool, Sizes):
     def exhausted(self, waited: float) -> PoolTimeout:
         """The error of a borrower who waited in vain: it says why."""
         numbers = self._numbers()
+        began = monotonic() - waited
         parts = [
             (
                 f"Connection pool exhausted: {self.title} (pool_size={numbers['pool_size']}, "
@@ -76,6 +79,8 @@ class Report(_core.Pool, Sizes):
                 f"{numbers['connecting']} connecting, {numbers['waiting']} waiting"
             )
         ]
+        if numbers["idle"] and self.config.pool_pre_ping and self.outlook.silent_since > began:
+            parts.append("idle connections did not answer a ping and are being replaced")
         if self.outlook.error is not None:
             error = self.outlook.error
             parts.append(f"the server is down: {type(error).__name__}: {error}")

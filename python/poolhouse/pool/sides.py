@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 import weakref
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from poolhouse.connectors.base import Connector, ConnectorBase
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("poolhouse.pool")
 
 __all__ = ["Ending", "Outlook", "Side", "ThreadSide"]
+
+#: Seconds without an answer to a ping from which on that is laid to the network and not to a busy server.
+LEAST_SILENCE = 0.25
 
 
 class Ending(Protocol):
@@ -44,6 +48,8 @@ class Outlook:
     def __init__(self, pool: Pool) -> None:
         self.error: BaseException | None = None
         self.idle_limit = math.inf
+        #: What idles since before this time (of ``time.monotonic()``) is taken for dead; see :meth:`unanswered`.
+        self.silent_since = -math.inf
         self._pool = weakref.ref(pool)
 
     def worked(self, where: str) -> None:
@@ -58,6 +64,21 @@ class Outlook:
         before, self.error = self.error, error
         if before is None:
             logger.warning("%s: cannot connect: %s", where, told(error))
+
+    def unanswered(self, asked: float, bound: float) -> None:
+        """A ping that was sent at *asked* failed; it had *bound* seconds.
+
+        One that waited in vain met a connection that was dropped without a word, by a firewall, say, or with the host.
+        What else idled at that time went the same way, as a rule, and each of them would cost its borrower the same
+        wait. So all of it is taken for dead. A ping that failed at once says nothing of the others, nor does one that
+        had next to no time.
+        """
+        if bound >= LEAST_SILENCE and monotonic() - asked >= bound * 0.9:
+            self.silent_since = max(self.silent_since, asked)
+
+    def is_silent(self, idle: float) -> bool:
+        """Whether a connection that idles for *idle* seconds did so when another one was found silent."""
+        return self.silent_since != -math.inf and monotonic() - idle <= self.silent_since
 
     def learn(self, connector: ConnectorBase[Any], connection: Any) -> None:
         """Ask how long the server lets *connection* idle; the whole pool stays below that from now on."""
@@ -77,6 +98,7 @@ class Outlook:
         """In a forked child: its server is the same, its connections are new."""
         self.error = None
         self.idle_limit = math.inf
+        self.silent_since = -math.inf
 
 
 class Side:

@@ -225,8 +225,11 @@ def _is_sound(pool: PoolFace[Any], grant: Grant, deadline: float) -> Generator[S
         alive = pool.looks_alive(grant)
         if alive and pool.config.pool_pre_ping:
             # A silent connection must leave time for another one.
-            bound = min(pool.ping_timeout, max((deadline - monotonic()) / 2, 0.05))
+            asked = monotonic()
+            bound = min(pool.ping_timeout, max((deadline - asked) / 2, 0.05))
             alive = yield Ping(connection, bound)
+            if not alive:
+                pool.outlook.unanswered(asked, bound)
             if pool.closed:
                 # Meanwhile: after a close nobody is lent anything (I7).
                 raise PoolClosed

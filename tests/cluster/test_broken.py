@@ -92,7 +92,8 @@ def test_broken12_one_of_two_is_silent(bench: Bench, clickhouse: ClickHouse, doo
     assert max(first) < 2.5
     later = [bench.timed(_use(bench, engine)) for _ in range(50)]
     assert max(later) < 0.5
-    assert states(engine) == ["open", "closed"]
+    # A borrower leaves after one time-out; how a connect that goes on ends may be seen later.
+    assert eventually(lambda: states(engine) == ["open", "closed"])
 
 
 def _use(bench: Bench, engine: Any) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,6 +174,12 @@ def open_three(bench: Bench, engine: Any) -> None:
         bench.give(engine, lease)
 
 
+def known_addresses(engine: Any) -> dict[str, frozenset[str]]:
+    """What the names of the nodes mean to the engine."""
+    known: dict[str, frozenset[str]] = engine.pool.group.chores[0]._work.__closure__[0].cell_contents.known
+    return known
+
+
 def moved(bench: Bench, moving: list[str], first: Proxy) -> Any:
     moving[:] = ["127.0.0.1"]
     url = f"clickhouse://tester:tester-secret@db.moving:{first.port}/default"
@@ -181,7 +188,7 @@ def moved(bench: Bench, moving: list[str], first: Proxy) -> Any:
     # The first look at the name is over, to which the next are compared.
     chore = engine.pool.group.chores[0]
     eventually(lambda: (bench.query(engine), chore.due_at > 0)[1])
-    eventually(lambda: "db.moving" in chore._work.__closure__[0].cell_contents._known)
+    eventually(lambda: "db.moving" in known_addresses(engine))
     return engine
 
 
@@ -209,15 +216,14 @@ def test_while_one_of_two_addresses_stays_its_connections_are_kept(
     first, second = at_two
     engine = moved(bench, moving, first)
     moving[:] = ["127.0.0.2", "127.0.0.1"]
-    known = engine.pool.group.chores[0]._work.__closure__[0].cell_contents._known
-    eventually(lambda: (bench.query(engine), len(known["db.moving"]))[1] == 2)
+    eventually(lambda: (bench.query(engine), len(known_addresses(engine)["db.moving"]))[1] == 2)
     # One of the three goes to the new address.
     lease = bench.lease(engine)
     bench.call(engine.pool.invalidate, lease)
     open_three(bench, engine)
     eventually(lambda: (first.live, second.live) == (2, 1))
     moving[:] = ["127.0.0.2"]
-    eventually(lambda: (bench.query(engine), len(known["db.moving"]))[1] == 1)
+    eventually(lambda: (bench.query(engine), len(known_addresses(engine)["db.moving"]))[1] == 1)
     open_three(bench, engine)
     eventually(lambda: (first.live, second.live) == (0, 3))
     assert second.accepted == 3, "the one that went there already was kept"
@@ -232,6 +238,97 @@ def test_a_name_server_that_is_away_retires_nothing(
     for _ in range(20):
         assert bench.query(engine) == [(1,)]
     assert first.live == first.accepted == 3
+
+
+def test_c4_an_address_that_comes_back_is_as_any_other(
+    bench: Bench, at_two: tuple[Proxy, Proxy], moving: list[str]
+) -> None:
+    first, second = at_two
+    engine = moved(bench, moving, first)
+    moving[:] = ["127.0.0.2"]
+    eventually(lambda: (bench.query(engine), known_addresses(engine)["db.moving"] == {"127.0.0.2"})[1])
+    open_three(bench, engine)
+    eventually(lambda: (first.live, second.live) == (0, 3))
+    moving[:] = ["127.0.0.1", "127.0.0.2"]
+    eventually(lambda: (bench.query(engine), len(known_addresses(engine)["db.moving"]) == 2)[1])
+    # The next connection goes to the first again, and lives.
+    lease = bench.lease(engine)
+    bench.call(engine.pool.invalidate, lease)
+    open_three(bench, engine)
+    eventually(lambda: (first.live, second.live) == (1, 2))
+    accepted = first.accepted
+    for _ in range(5):
+        # As after an alarm: each idle connection is looked at before it is lent.
+        engine.pool._suspect()
+        open_three(bench, engine)
+    assert (first.live, first.accepted) == (1, accepted)
+
+
+class FakePool:
+    """What :mod:`poolhouse.cluster.dns` asks of a pool."""
+
+    def __init__(self) -> None:
+        self._own_connector = SimpleNamespace(gone=frozenset())
+        self.evicted = self.suspected = 0
+
+    def evict_all(self) -> None:
+        self.evicted += 1
+
+    def _suspect(self) -> None:
+        self.suspected += 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "gone"),
+    [
+        ("a b ab", ""),
+        ("a b a b ab", ""),
+        ("abc ab a", "bc"),
+        ("abc a b", "ac"),
+        ("ab - b", "a"),
+        ("ab ! b", "a"),
+        ("a ! a", ""),
+        ("a - b", "a"),
+    ],
+)
+def test_c4_what_is_gone(monkeypatch: pytest.MonkeyPatch, answers: str, gone: str) -> None:
+    pool = FakePool()
+    member: Any = SimpleNamespace(
+        config=SimpleNamespace(host="db.example"), pools=SimpleNamespace(main=pool, has_aio=False)
+    )
+    addresses = dns.Addresses()
+    for answer in answers.split():
+
+        def resolve(host: str, answer: str = answer) -> frozenset[str]:
+            if answer == "!":
+                raise UnicodeError("label too long")
+            return frozenset(answer.strip("-"))
+
+        monkeypatch.setattr(dns, "resolve", resolve)
+        addresses.look([member])
+    assert pool._own_connector.gone == set(gone)
+
+
+def test_c4_a_name_that_tells_a_part_each_time_closes_nothing_at_each_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = FakePool()
+    member: Any = SimpleNamespace(
+        config=SimpleNamespace(host="db.example"), pools=SimpleNamespace(main=pool, has_aio=False)
+    )
+    addresses, now = dns.Addresses(), 0.0
+    monkeypatch.setattr(dns, "monotonic", lambda: now)
+    for step in range(100):
+        now += 5.0
+        monkeypatch.setattr(dns, "resolve", lambda host, step=step: frozenset("ab"[step % 2]))
+        addresses.look([member])
+    assert pool.evicted + pool.suspected <= 2
+    # One that stays away is gone after a while.
+    monkeypatch.setattr(dns, "resolve", lambda host: frozenset("a"))
+    for _ in range(13):
+        now += 5.0
+        addresses.look([member])
+    assert pool._own_connector.gone == {"b"}
 
 
 # -- configurations by turns

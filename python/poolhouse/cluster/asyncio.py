@@ -30,6 +30,9 @@ class AsyncLending(LendingBase):
         route = self._route()
         while True:
             node, seconds = route.next()
+            if node is None:
+                await asyncio.sleep(seconds)
+                continue
             member = self._face.member_of(node)
             pools = member.pools
             pool = self._face.pool_of(pools)

@@ -59,6 +59,8 @@ class Breaker:
         self.closed_at = -math.inf
         #: When the next probe may go.
         self.due_at = math.inf
+        #: When the latest probe began.
+        self.asked_at = -math.inf
         self._cool_down = 0.0
         self._chance = chance
         # Who pops it may probe: an atomic step, where a flag would let two through.
@@ -69,6 +71,11 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether the node failed, and no probe has succeeded since."""
         return self.state is State.OPEN
+
+    @property
+    def is_being_asked(self) -> bool:
+        """Whether a probe is under way."""
+        return not self._ticket
 
     def failed(self, now: float, *, at_once: bool = False) -> bool:
         """A failure. *at_once*: no connection could be had at all. Whether this one opened it."""
@@ -81,6 +88,18 @@ class Breaker:
         """A request that nobody answered: a probe is due."""
         if self.state is State.CLOSED:
             self.state, self.due_at = State.SUSPECT, now
+
+    def hasten(self, now: float) -> None:
+        """A probe is due now, whatever the state."""
+        if self.state is State.CLOSED:
+            self.suspect(now)
+        else:
+            self.due_at = min(self.due_at, now)
+
+    def answered(self) -> None:
+        """It was heard of: it is no suspect any more."""
+        if self.state is State.SUSPECT:
+            self.state, self.due_at = State.CLOSED, math.inf
 
     def succeeded(self, began: float, now: float) -> bool:
         """A use that began at *began* ended well. Whether that closed it."""
@@ -104,6 +123,7 @@ class Breaker:
         except IndexError:
             return False
         self._taken_until = now + patience
+        self.asked_at = now
         return True
 
     def probed(self, ok: bool, now: float) -> bool:

@@ -72,7 +72,15 @@ class ClusterFace(Sizes):
         if self.group.closed:
             raise PoolClosed(f"{self.title} is closed")
         self.group.attend(monotonic())
-        return Route(self.group.nodes, timeout, avoid=avoid, only=only, write=write, title=self.title)
+        return Route(
+            self.group.nodes,
+            timeout,
+            avoid=avoid,
+            only=only,
+            write=write,
+            title=self.title,
+            group=self.group,
+        )
 
     # -- what it says of itself
 

@@ -7,11 +7,13 @@ borrower goes on. A cluster that nobody uses does nothing.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.cluster.breaker import State
+from poolhouse.cluster.doubt import Doubt
 from poolhouse.cluster.member import Member, add_up
 from poolhouse.cluster.nodes import Nodes
 from poolhouse.pool import helpers
@@ -26,15 +28,60 @@ __all__ = ["Chore", "Group"]
 
 #: Seconds between two looks for what is due.
 PERIOD = 0.05
+#: How much more than ``connect_timeout`` a node has for the answer to a probe, for the work beside the wait.
+PATIENCE = 1.25
+#: Probes that are under way at the same time at the most. Each is a thread that waits for a socket.
+MOST_PROBES = 256
 
 
-def _begin(work: Callable[[], None]) -> None:
-    """Have *work* done in a helper thread."""
+def _begin(work: Callable[[], None]) -> bool:
+    """Have *work* done in a helper thread. Whether one could be had."""
     try:
         helpers.run(work)
     except RuntimeError:
         # No thread can be started: the system is at its limit, or the interpreter ends. That is no borrower's trouble.
         logger.warning("what is due for a cluster cannot be begun", exc_info=True)
+        return False
+    return True
+
+
+class Probes:
+    """Probes side by side, so many at the most.
+
+    No lock: a probe is put into the queue first, then a place is looked for. Who has a place works until the queue is
+    empty, gives the place back, and looks at the queue once more: so what was put there in between is not left.
+    """
+
+    def __init__(self, most: int = MOST_PROBES) -> None:
+        self._queue: deque[Callable[[], None]] = deque()
+        self._places: deque[None] = deque([None] * most)
+
+    def add(self, probe: Callable[[], None]) -> None:
+        """Have *probe* run, now or as soon as there is a place."""
+        self._queue.append(probe)
+        if self._take_place() and not _begin(self._work):
+            self._places.append(None)
+
+    def _take_place(self) -> bool:
+        try:
+            self._places.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _work(self) -> None:
+        while True:
+            try:
+                while self._queue:
+                    try:
+                        probe = self._queue.popleft()
+                    except IndexError:
+                        break
+                    probe()
+            finally:
+                self._places.append(None)
+            if not self._queue or not self._take_place():
+                return
 
 
 class Chore:
@@ -84,6 +131,8 @@ class Group:
         self.chores: list[Chore] = []
         self._by_node = {member.node: member for member in members}
         self.nodes = Nodes(tuple(self._by_node), policy)
+        self.doubt = Doubt(in_order=policy in ("in_order", "first_or_random"))
+        self._probes = Probes()
         self._gone: list[Member] = []
         self._look_at = 0.0
 
@@ -97,15 +146,23 @@ class Group:
         """The member that serves *node*."""
         return self._by_node[node]
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a node has for its answer, before others are taken for better."""
+        return max(member.patience for member in self.members) * PATIENCE
+
     def attend(self, now: float, *, at_once: bool = False) -> None:
         """See to what is due; called at each borrow."""
         if now < self._look_at and not at_once:
             return
         self._look_at = now + PERIOD
+        if self.doubt.since is not None:
+            for node in self.doubt.wave(self.nodes.all, now, self.patience):
+                node.breaker.hasten(now)
         for member in self.members:
             breaker = member.node.breaker
             if breaker.state is not State.CLOSED and breaker.take_probe(now, member.patience * 2 + 1):
-                _begin(member.run_probe)
+                self._probes.add(member.run_probe)
         for chore in self.chores:
             if now >= chore.due_at:
                 chore.begin(now)

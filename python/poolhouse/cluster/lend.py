@@ -16,6 +16,7 @@ from poolhouse._core import Lease, connection_of
 from poolhouse.cluster.codes import is_silence, judge
 from poolhouse.cluster.route import Route
 from poolhouse.errors import ConnectionReturnedError, PoolError
+from poolhouse.pool.creating import sleep
 
 if TYPE_CHECKING:
     from poolhouse.cluster.codes import Rule
@@ -122,6 +123,9 @@ class Lending(LendingBase):
         route = self._route()
         while True:
             node, seconds = route.next()
+            if node is None:
+                sleep(seconds)
+                continue
             member = self._face.member_of(node)
             pools = member.pools
             pool = pools.main

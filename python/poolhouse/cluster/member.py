@@ -43,7 +43,7 @@ class _Watching(Outlook):
         super().worked(where)
         member = self._member()
         if member is not None:
-            member.node.connected()
+            member.node.connected(monotonic())
 
     def failed(self, where: str, error: BaseException) -> None:
         # Before the borrower is told: by then the node's waiters are on their way elsewhere.
@@ -121,7 +121,7 @@ class Member:
         self._connector = connector
         self.patience = patience
         self.shutdown = shutdown
-        self.node = Node(name, weight=weight, load=self._load, capacity=self._capacity)
+        self.node = Node(name, weight=weight, load=self._load, capacity=self._capacity, opened=self._opened)
         self.closed = False
         #: Old pools that still have something out.
         self.retired: list[Pools] = []
@@ -250,6 +250,11 @@ class Member:
         for old in self.retired:
             load += old.numbers()["lent"]
         return load
+
+    def _opened(self) -> int:
+        numbers = self.pools.main._numbers()
+        opened: int = numbers["lent"] + numbers["idle"]
+        return opened
 
     def _capacity(self) -> float:
         capacity = self.pools.main.config.capacity

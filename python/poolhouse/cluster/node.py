@@ -49,6 +49,7 @@ class Node:
         weight: Its part of the borrowers, relative to the others' (for the policy ``weighted``).
         load: How many borrowers have a connection of it or wait for one.
         capacity: The most connections that it may have.
+        opened: How many connections it has.
         chance: A random number from 0 to 1.
     """
 
@@ -59,6 +60,7 @@ class Node:
         weight: int = 1,
         load: Callable[[], int] = lambda: 0,
         capacity: Callable[[], float] = lambda: math.inf,
+        opened: Callable[[], int] = lambda: 0,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.name = name
@@ -66,9 +68,13 @@ class Node:
         self.weight = weight
         self.load = load
         self.capacity = capacity
+        self.opened = opened
         self.breaker = Breaker(chance=chance)
         #: Whether the last that was heard of it was a connection, or at least an answer.
         self.reachable = True
+        #: When it was last heard of, by a connection or an answer, and when it last could not be reached.
+        self.heard_at = -math.inf
+        self.failed_at = -math.inf
         #: The error of the last failure.
         self.error: BaseException | None = None
         #: Seconds of a use, on average; 0 while none is known.
@@ -82,17 +88,19 @@ class Node:
 
     def connect_failed(self, error: BaseException, now: float) -> bool:
         """No connection could be opened. Whether that put the node out."""
-        self.reachable, self.error = False, error
+        self.reachable, self.error, self.failed_at = False, error, now
         return self.breaker.failed(now, at_once=True)
 
-    def connected(self) -> None:
+    def connected(self, now: float) -> None:
         """A connection was opened."""
-        self.reachable = True
+        self.reachable, self.heard_at = True, now
+        self.breaker.answered()
 
     def ended(self, rule: Rule | None, began: float, now: float) -> bool:
         """A use ended, well (None) or as *rule* says. Whether that put the node out or in."""
         if rule is None or not (rule.breaks or rule.penalty or rule.no_writes):
             # An answer that says "your statement is wrong" is an answer.
+            self.heard_at = now
             return self.breaker.succeeded(began, now)
         if rule.penalty:
             self._penalty_left = max(self._penalty(now) * PENALTY_LEAVES, LEAST_SHARE)
@@ -105,13 +113,15 @@ class Node:
         """A use that ended well took so long."""
         weight = 1.0 - math.exp(-max(now - self.measured_at, 0.0) / AVERAGED)
         self.latency += weight * (seconds - self.latency)
-        self.measured_at = now
+        self.measured_at = self.heard_at = now
 
     def probed(self, error: BaseException | None, now: float) -> bool:
         """A probe ended. Whether that put the node out or in."""
         self.reachable = error is None
-        if error is not None:
-            self.error = error
+        if error is None:
+            self.heard_at = now
+        else:
+            self.error, self.failed_at = error, now
         return self.breaker.probed(error is None, now)
 
     # -- what follows
@@ -125,6 +135,14 @@ class Node:
     def trusted(self) -> bool:
         """Whether nothing speaks against it."""
         return self.breaker.state is State.CLOSED
+
+    def heard_since(self, since: float) -> bool:
+        """Whether it was heard of since then, and has not failed after that."""
+        return self.heard_at >= since and self.heard_at >= self.failed_at
+
+    def known_since(self, since: float) -> bool:
+        """Whether it was heard of since then, or failed."""
+        return max(self.heard_at, self.failed_at) >= since
 
     def takes_writes(self, now: float) -> bool:
         """Whether it refused no write lately."""

@@ -3,7 +3,8 @@
 Nodes stand in tiers, and a borrower gets one of the best tier that has any left for it:
 
 0. *in turn*: nothing speaks against it. Also a node that answers wrongly beyond the limit (see below).
-1. *aside*: suspect, or beyond the limit and not reachable.
+1. *aside*: suspect, or beyond the limit and not reachable. While there is a doubt (``doubt``), also a node that was not
+   heard of since that began.
 2. *out*: its breaker is open.
 
 At most half of the nodes are out at the same time, since the others have to carry their load. A node that can be
@@ -60,16 +61,24 @@ class Nodes:
         """How many nodes may be out at the same time."""
         return max(len(self.all) // 2, 1)
 
-    def pick(self, now: float, *, avoid: Collection[Node] = (), write: bool = False) -> Node | None:
+    def pick(
+        self,
+        now: float,
+        *,
+        avoid: Collection[Node] = (),
+        write: bool = False,
+        since: float | None = None,
+    ) -> Node | None:
         """The node of the next borrower; None when none is left.
 
         Args:
             now: The time.
             avoid: Nodes that failed for this borrower already.
             write: Whether it is going to write.
+            since: While there is a doubt: since when a node must have been heard of to be in turn.
         """
         nodes, choose = self._now
-        best = self._best(nodes, now, avoid, write)
+        best = self._best(nodes, now, avoid, write, since)
         if not best:
             return None
         if len(best) > 1:
@@ -81,19 +90,19 @@ class Nodes:
         return share >= 1 or (self._chance() < share and node.admits(now))
 
     def _best(
-        self, nodes: Sequence[Node], now: float, avoid: Collection[Node], write: bool
+        self, nodes: Sequence[Node], now: float, avoid: Collection[Node], write: bool, since: float | None
     ) -> Sequence[Node]:
-        if not avoid and not write and all(node.trusted for node in nodes):
+        if not avoid and not write and since is None and all(node.trusted for node in nodes):
             return nodes
         tiers: dict[int, list[Node]] = {}
-        for node, tier in self.tiers().items():
+        for node, tier in self.tiers(since).items():
             if node not in avoid:
                 # A node that takes no writes comes after all that do, and before those that are out.
                 late = write and not node.takes_writes(now)
                 tiers.setdefault(tier * 2 + late, []).append(node)
         return tiers[min(tiers)] if tiers else ()
 
-    def tiers(self) -> dict[Node, int]:
+    def tiers(self, since: float | None = None) -> dict[Node, int]:
         """The tier of each node; see the module."""
         nodes = self.all
         out = sorted(
@@ -101,11 +110,16 @@ class Nodes:
         )
         # Those that carry nothing first; among equals, who failed first.
         out.sort(key=lambda node: node.reachable)
+        ejected = set(out[: self.limit])
         found = {}
         for node in nodes:
-            if node.breaker.is_open and node in out[: self.limit]:
+            if node in ejected and node.breaker.is_open:
                 found[node] = 2
-            elif node.breaker.state is State.SUSPECT or (node.breaker.is_open and not node.reachable):
+            elif (
+                node.breaker.state is State.SUSPECT
+                or (node.breaker.is_open and not node.reachable)
+                or (since is not None and not node.heard_since(since))
+            ):
                 found[node] = 1
             else:
                 found[node] = 0

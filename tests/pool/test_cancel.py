@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from poolhouse import AsyncConnectionPool, ConnectFailed, PoolTimeout
+from poolhouse import AsyncConnectionPool, ConnectFailed, PoolError, PoolTimeout
 from tests.support.bench import at_rest
 from tests.support.fakes import FakeConnection, FakeServer
 
@@ -225,18 +226,84 @@ async def test_cancel09_the_users_own_wait_for(backend: FakeServer) -> None:
     await _whole(pool)
 
 
-async def test_cancel_before_the_first_step(backend: FakeServer) -> None:
-    """A task that is cancelled before it ran: ``pool.get()`` had borrowed already, and gives back."""
+async def _wrapped(borrow: Any) -> Any:
+    return await borrow
+
+
+@pytest.mark.parametrize("wrap", [lambda borrow: borrow, _wrapped], ids=["bare", "wrapped"])
+async def test_l12_cancel_before_the_first_step(backend: FakeServer, wrap: Any) -> None:
+    """A task that is cancelled before it ran: ``pool.get()`` had borrowed already, and gives back without a word."""
     pool = _pool(backend)
     await pool.return_connection(await pool.get())
-    with pytest.warns(ResourceWarning, match="never given back"):  # noqa: PT031  # the warning comes at the end
-        task = asyncio.create_task(pool.get())
+    for borrow in (pool.get, lambda: pool.connection().__aenter__()):
+        # Warnings are errors in these tests.
+        task = asyncio.create_task(wrap(borrow()))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         del task
         await asyncio.sleep(0)
         gc.collect()
+        assert pool.stats().lent == 0
+    await _whole(pool)
+
+
+async def test_l12_only_what_somebody_had_is_a_leak(backend: FakeServer) -> None:
+    pool = _pool(backend)
+    await pool.return_connection(await pool.get())
+    waiting = pool.get()
+    # As with any coroutine: nothing happens before its first step.
+    assert pool.stats().lent == 0
+    del waiting
+    entered: Any = pool.connection().__aenter__()
+    with pytest.raises(PoolError, match="has not been awaited"):
+        _ = entered.number
+    del entered
+    assert pool.stats().lent == 0
+    lease = await pool.get()
+    with pytest.warns(ResourceWarning, match="never given back"):
+        del lease
+    await _whole(pool)
+
+
+async def test_l12_one_that_is_awaited_again_stays_with_its_borrower(backend: FakeServer) -> None:
+    pool = _pool(backend)
+    lease = await pool.get()
+    again = asyncio.create_task(cast("Any", lease))
+    again.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await again
+    assert pool.stats().lent == 1
+    await pool.return_connection(lease)
+    await _whole(pool)
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_l1_get_may_be_made_beside_the_loop_that_runs_it(backend: FakeServer, warm: bool) -> None:
+    """As with any coroutine: before the loop runs, or in another thread."""
+    pool = _pool(backend)
+    loop = asyncio.new_event_loop()
+    try:
+        if warm:
+            loop.run_until_complete(pool.return_connection(loop.run_until_complete(pool.get())))
+        loop.run_until_complete(pool.return_connection(loop.run_until_complete(pool.get())))
+        lease = loop.run_until_complete(asyncio.wait_for(pool.get(), 5))
+        loop.run_until_complete(pool.return_connection(lease))
+        loop.run_until_complete(_whole(pool))
+    finally:
+        loop.close()
+
+
+async def test_l1_a_task_of_a_lease_can_be_shown(backend: FakeServer) -> None:
+    """Debuggers look for a coroutine's frame and code; a lease has none, and does not ask its connection for them."""
+    pool = _pool(backend)
+    for borrow in (pool.get(), pool.connection()):
+        task = asyncio.create_task(borrow)  # type: ignore[arg-type]  # it may be awaited as well as entered
+        assert "Task" in repr(task)
+        task.print_stack(file=io.StringIO())
+        lease: Any = await task
+        await pool.return_connection(lease)
+        assert "Task" in repr(task)
     await _whole(pool)
 
 

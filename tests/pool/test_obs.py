@@ -476,3 +476,24 @@ def test_a_line_of_ours_stays_where_nothing_better_is_known() -> None:
     assert leaks.line_outside(leaks.__file__, 1, 0, None, ()) == (leaks.__file__, 1)
     assert leaks.line_outside(leaks.__file__, 1, 0, None, (("mine.py", 7, "f"),)) == ("mine.py", 7)
     assert leaks.line_outside("mine.py", 1, 0, None, (("other.py", 7, "f"),)) == ("mine.py", 1)
+
+
+async def test_l12_a_living_task_is_not_told_as_ended(backend: FakeServer) -> None:
+    """Whatever was known of the tasks a moment ago; and one that has ended is told as such."""
+    pool = AsyncConnectionPool(backend.async_connector(), pool_size=1, max_overflow=0, pool_timeout=0.02)
+
+    async def hold() -> None:
+        async with pool.connection():
+            await asyncio.sleep(0.06)
+
+    for number in range(4):
+        holder = asyncio.create_task(hold(), name=f"worker-{number}")
+        await asyncio.sleep(0.01)
+        with pytest.raises(PoolTimeout, match=f"held by task 'worker-{number}'"):
+            await pool.get()
+        await holder
+    lease = await asyncio.create_task(pool.get())
+    with pytest.raises(PoolTimeout, match="held by a task that has ended"):
+        await pool.get()
+    await pool.return_connection(lease)
+    await pool.close_all()

@@ -26,6 +26,7 @@ from poolhouse.connectors.base import AsyncConnector, as_async_connector
 from poolhouse.errors import PoolClosed
 from poolhouse.pool import fork, keepalive, keeper, steps
 from poolhouse.pool.face import IN_PLACE, PoolFace
+from poolhouse.pool.known_tasks import KnownTasks
 from poolhouse.pool.loop_side import LoopSide, TaskCreating
 from poolhouse.pool.sides import logger
 
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from poolhouse.pool.sync import ConnectionPool
 
 C = TypeVar("C")
-
-#: Seconds for which the tasks that were found are good enough for a message.
-TASKS_KEPT = 0.1
 
 __all__ = ["AsyncConnectionPool"]
 
@@ -106,9 +104,8 @@ class AsyncConnectionPool(PoolFace[C]):
         **given: Unpack[PoolOptions],
     ) -> None:
         self._sides: dict[int, LoopSide] = {}
-        self._tasks: weakref.WeakValueDictionary[int, asyncio.Task[Any]] = weakref.WeakValueDictionary()
-        self._names: dict[int, str] = {}
-        self._looked_at = -math.inf
+        reference = weakref.ref(self)
+        self._tasks = KnownTasks(lambda: _loops_of(reference()))
         self._configure(as_async_connector(connector), shares, dict(given))
         self._take_events()
 
@@ -151,23 +148,6 @@ class AsyncConnectionPool(PoolFace[C]):
 
     def _here(self) -> LoopSide:
         return self._sides[id(asyncio.get_running_loop())]
-
-    def _task_names(self) -> dict[int, str]:
-        self._look_for_tasks()
-        return self._names
-
-    def _task_at(self, address: int) -> asyncio.Task[Any] | None:
-        self._look_for_tasks()
-        return self._tasks.get(address)
-
-    def _look_for_tasks(self) -> None:
-        # Kept for a moment: when thousands of tasks time out together, each one's message names the same holders.
-        now = monotonic()
-        if now - self._looked_at > TASKS_KEPT:
-            tasks = [task for side in self._all_sides() for task in asyncio.all_tasks(side.loop)]
-            self._tasks = weakref.WeakValueDictionary((id(task), task) for task in tasks)
-            self._names = {id(task): f"task {task.get_name()!r}" for task in tasks}
-            self._looked_at = now
 
     # -- the slow path of the native methods
 
@@ -365,6 +345,10 @@ class AsyncConnectionPool(PoolFace[C]):
         # Kept for ever: the end of a parent's task would run its clean-up on the parent's sockets.
         fork.inherited.append(self._sides)
         self._sides = {}
+
+
+def _loops_of(pool: AsyncConnectionPool[Any] | None) -> list[asyncio.AbstractEventLoop]:
+    return [] if pool is None else [side.loop for side in pool._all_sides()]
 
 
 AsyncConnectionPool.__init__.__signature__ = pool_signature(  # type: ignore[attr-defined]  # as in ConnectionPool

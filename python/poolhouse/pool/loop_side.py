@@ -11,6 +11,7 @@ import asyncio
 import math
 import weakref
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,6 @@ from poolhouse.pool.creating import Creating, attempts
 from poolhouse.pool.sides import Side, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from poolhouse._core import Grant, Permit
     from poolhouse.connectors.base import ConnectorBase
     from poolhouse.pool.asyncio import AsyncConnectionPool
@@ -32,38 +31,58 @@ __all__ = ["LoopSide", "TaskCreating"]
 CLOSE_PATIENCE = 5.0
 
 
-class _Later(Coroutine[Any, Any, None]):
-    """Work that becomes a coroutine when its task first runs, so that a loop which ends before that leaves no coroutine
-    that was never awaited. A task that is cancelled before it runs does *undo* instead.
+class _Job:
+    """What one task of a side is to do, and what instead where it ends before it has begun.
+
+    The task runs a coroutine in the plain sense, since tracers, and whoever else has a task factory, wrap it in one of
+    their own that awaits it. Two things may then happen to a task that has not begun. It is cancelled, and ours, inside
+    of the wrapper, never learns of that; so the end of the task does what is to be done instead. Or its event loop
+    ends, and a coroutine that was never awaited would be warned of; so it is closed with this object, which the task
+    alone keeps: the coroutine does not, and a cycle of garbage thus never has it without its end.
     """
+
+    __slots__ = ("__weakref__", "quietly", "undo", "work")
 
     def __init__(
         self, work: Callable[[], Coroutine[Any, Any, None]], undo: Callable[[], object] | None
     ) -> None:
-        self._work: Callable[[], Coroutine[Any, Any, None]] | None = work
-        self._undo = undo
-        self._begun: Coroutine[Any, Any, None] | None = None
+        self.work: Callable[[], Coroutine[Any, Any, None]] | None = work
+        self.undo = undo
+        #: Closes the coroutine, unless it has begun.
+        self.quietly: weakref.finalize[Any, _Job] | None = None
 
-    def _coroutine(self) -> Coroutine[Any, Any, None]:
-        if self._begun is None:
-            assert self._work is not None
-            self._begun, self._work, self._undo = self._work(), None, None
-        return self._begun
+    def coroutine(self) -> Coroutine[Any, Any, None]:
+        """For the task."""
+        made = _do(weakref.ref(self))
+        self.quietly = weakref.finalize(self, made.close)
+        return made
 
-    def send(self, value: Any) -> Any:
-        return self._coroutine().send(value)
+    def begin(self) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """The work, for whoever takes it first."""
+        work, self.work = self.work, None
+        if work is not None:
+            self.undo = None
+            if self.quietly is not None:
+                self.quietly.detach()
+        return work
 
-    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
-        if self._begun is None and self._undo is not None:
-            self._undo()
-        return self._coroutine().throw(kind if value is None else value)
+    def over(self, _task: asyncio.Future[None]) -> None:
+        """The task is done; whether it has begun or not."""
+        work, self.work = self.work, None
+        if work is not None:
+            if self.quietly is not None:
+                self.quietly()
+            if self.undo is not None:
+                self.undo()
 
-    def close(self) -> None:
-        if self._begun is not None:
-            self._begun.close()
 
-    def __await__(self) -> Generator[Any, Any, None]:
-        raise TypeError("only a task runs this")
+async def _do(job: weakref.ref[_Job]) -> None:
+    known = job()
+    work = known.begin() if known is not None else None
+    # The work lasts; what it was kept in need not.
+    del known
+    if work is not None:
+        await work()
 
 
 class LoopSide(Side):
@@ -96,11 +115,14 @@ class LoopSide(Side):
         self, work: Callable[[], Coroutine[Any, Any, None]], undo: Callable[[], object] | None = None
     ) -> asyncio.Task[None]:
         """Run *work* as a task of its own on this loop, which runs now; asyncio itself would let it be
-        collected. *undo*: what to do instead when it is cancelled before it begins.
+        collected. *undo*: what to do instead where it ends before it has begun.
         """
-        task = self.loop.create_task(_Later(work, undo))
+        job = _Job(work, undo)
+        task = self.loop.create_task(job.coroutine())
         # A loop may end before it is done; the place comes back even so, and the socket was shut before.
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        with suppress(AttributeError):  # of a task that is not asyncio's
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        task.add_done_callback(job.over)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

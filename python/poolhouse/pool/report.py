@@ -16,6 +16,7 @@ from poolhouse.pool.stats import Holder
 if TYPE_CHECKING:
     from poolhouse.config import PoolConfig
     from poolhouse.pool.face import PoolFace
+    from poolhouse.pool.known_tasks import KnownTasks
     from poolhouse.pool.sides import Outlook
 
 __all__ = ["NAMED_HOLDERS", "Report"]
@@ -33,6 +34,10 @@ class Report(_core.Pool, Sizes):
     outlook: Outlook
     #: The pools that share this one's capacity.
     _partners: list[weakref.ref[PoolFace[Any]]]
+    #: The pool whose capacity this one shares.
+    _shares: PoolFace[Any] | None
+    #: Those of its event loops, for a pool of tasks.
+    _tasks: KnownTasks | None = None
 
     @property
     def closed(self) -> bool:
@@ -42,20 +47,31 @@ class Report(_core.Pool, Sizes):
     def holders(self) -> list[Holder]:
         """Who has a connection now, the longest first."""
         now = monotonic()
-        tasks = self._task_names()
-        rows = [
-            Holder(
-                connection=slot,
-                who=tasks.get(task, "a task that has ended") if task else _thread_name(thread),
-                seconds=max(now - since, 0.0),
-                where=self._place(file, line, thread, task, trace) if file is not None else "",
-                thread=thread,
-                since=since,
-                task=task,
-                stack=leaks.shown(trace) if trace else "",
+        loans = self._holders()
+        known = self._known_tasks()
+        fresh: list[bool] = []
+        newest = max((since for _, _, task, since, *_ in loans if task), default=None)
+        if newest is not None:
+            # After the loans were read, so that a task which is not found has ended.
+            fresh = [tasks.look(newest) for tasks in known]
+        rows = []
+        for slot, thread, task, since, file, line, trace in loans:
+            found = next((found for tasks in known if (found := tasks.at(task))), None) if task else None
+            sure = bool(task) and all(
+                looked or tasks.is_good_for(since) for looked, tasks in zip(fresh, known, strict=True)
             )
-            for slot, thread, task, since, file, line, trace in self._holders()
-        ]
+            rows.append(
+                Holder(
+                    connection=slot,
+                    who=_task_name(found, sure) if task else _thread_name(thread),
+                    seconds=max(now - since, 0.0),
+                    where=_place(file, line, thread, found, trace) if file is not None else "",
+                    thread=thread,
+                    since=since,
+                    task=task,
+                    stack=leaks.shown(trace) if trace else "",
+                )
+            )
         return sorted(rows, key=lambda row: -row.seconds)
 
     def __repr__(self) -> str:
@@ -102,20 +118,11 @@ class Report(_core.Pool, Sizes):
     def _is_mine(self, holder: Holder) -> bool:
         return not holder.task and holder.thread == threading.get_ident()
 
-    def _task_names(self) -> dict[int, str]:
-        """The tasks that may hold a connection, by address."""
-        names: dict[int, str] = {}
-        for partner in self._partnered():
-            names.update(partner._task_names())
-        return names
-
-    def _place(self, file: str, line: int, thread: int, task: int, trace: Any) -> str:
-        found = leaks.line_outside(file, line, thread, task and self._task_at(task), trace or ())
-        return f"{found[0]}:{found[1]}"
-
-    def _task_at(self, address: int) -> Any:
-        """The task at *address*, if it is one that may hold a connection."""
-        return next((found for each in self._partnered() if (found := each._task_at(address))), None)
+    def _known_tasks(self) -> list[KnownTasks]:
+        """The tasks that may hold a connection of this capacity."""
+        owner = self if self._shares is None else self._shares
+        faces = [owner, *owner._partnered()]
+        return [face._tasks for face in faces if face._tasks is not None]
 
     def _partnered(self) -> list[PoolFace[Any]]:
         """The pools that share this one's capacity."""
@@ -124,6 +131,17 @@ class Report(_core.Pool, Sizes):
 
 def _kind(who: str) -> str:
     return who.split(" ", 1)[0]
+
+
+def _place(file: str, line: int, thread: int, task: Any, trace: Any) -> str:
+    found = leaks.line_outside(file, line, thread, task, trace or ())
+    return f"{found[0]}:{found[1]}"
+
+
+def _task_name(found: Any, sure: bool) -> str:
+    if found is not None:
+        return f"task {found.get_name()!r}"
+    return "a task that has ended" if sure else "a task"
 
 
 def _thread_name(thread: int) -> str:

@@ -12,7 +12,6 @@ use crate::running::{current_task, lane, running_loop, thread_ident};
 use crate::shared::Shared;
 use crate::tokens::{wish, Grant};
 use crate::verbose;
-use crate::waiting::Waiting;
 use poolhouse_core::{Acquired, Group, Loan, Vet};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
@@ -124,19 +123,13 @@ impl Pool {
         Ok(())
     }
 
-    /// What no connection was free for: wait, or be lent what must be looked at first.
+    /// What no connection was free for, in a thread: wait, or be lent what must be looked at first.
     #[cold]
     pub(crate) fn get_slowly<'py>(
         slf: &Bound<'py, Self>,
         seconds: f64,
         first: Option<Grant>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let this = slf.get();
-        if this.is_async() {
-            let waiting = Waiting::new(slf.clone().unbind(), None, caller::here(py), seconds, first);
-            return Ok(Bound::new(py, waiting)?.into_any());
-        }
         let (loan, connection) = blocking::borrow(slf, seconds, first)?;
         Ok(Self::lease(slf, loan, connection)?.into_any())
     }

@@ -6,6 +6,7 @@
 
 use crate::alarms;
 use crate::borrowing::Now;
+use crate::caller;
 use crate::calls;
 use crate::clock;
 use crate::errors::Kind;
@@ -19,6 +20,7 @@ use crate::running::{running_loop, thread_ident};
 use crate::shared::Shared;
 use crate::sleeper::Sleeper;
 use crate::tokens::{acquired, wish, Grant, Permit};
+use crate::waiting::Waiting;
 use poolhouse_core::{Group, Settings, Vet};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::PyVisit;
@@ -196,6 +198,10 @@ impl Pool {
         let py = slf.py();
         let this = slf.get();
         let seconds = Self::timeout(slf, timeout)?;
+        if this.is_async() {
+            let waiting = Waiting::new(slf.clone().unbind(), None, caller::here(py), seconds, None);
+            return Ok(Bound::new(py, waiting)?.into_any());
+        }
         match this.borrow_now(py, slf.as_unbound())? {
             Now::Lent(loan, connection) => Ok(Self::lease(slf, loan, connection)?.into_any()),
             Now::Slow(first) => Self::get_slowly(slf, seconds, first),

@@ -9,11 +9,13 @@
 //!     └────────┴──────► HANDED to the coroutine, until that is over
 //! ```
 //!
-//! Nothing happens before the first step: one that is never awaited never queues. A cancel comes as an exception thrown in, at which the
+//! Nothing happens before the first step, as with any coroutine: one that is never awaited never queues, and has borrowed nothing, even
+//! where a connection lies ready. So a task that is cancelled before it began has nothing to give back, whoever wraps it. A cancel comes as an exception thrown in, at which the
 //! place in the queue is given up; a connection that was granted at that moment goes to the next waiter (I5). So it does
 //! when the object is dropped, wherever it was: the tokens see to that.
 
 use crate::awaitable::thrown;
+use crate::borrowing::Now;
 use crate::caller::Place;
 use crate::calls;
 use crate::clock;
@@ -102,6 +104,25 @@ impl Waiting {
     }
 
     fn begin(&mut self, py: Python<'_>, timeout: f64, first: Option<Grant>) -> PyResult<Step> {
+        let pool = self.pool.clone_ref(py);
+        let pool = pool.get();
+        if self.lease.is_some() {
+            // It has tried that in vain.
+            return self.begin_slowly(py, timeout, first);
+        }
+        match pool.borrow_now(py, &self.pool)? {
+            Now::Lent(loan, connection) => self.take(py, loan, connection),
+            Now::Slow(found) => self.begin_slowly(py, timeout, found),
+        }
+    }
+
+    /// A new lease.
+    fn take(&mut self, py: Python<'_>, loan: Loan, connection: Py<PyAny>) -> PyResult<Step> {
+        let place = std::mem::replace(&mut self.place, Place::NOWHERE);
+        Ok(Step::Done(Pool::lease_from(self.pool.bind(py), loan, connection, place)?.into_any().unbind()))
+    }
+
+    fn begin_slowly(&mut self, py: Python<'_>, timeout: f64, first: Option<Grant>) -> PyResult<Step> {
         let pool = self.pool.clone_ref(py);
         let pool = pool.get();
         let timeout = if timeout.is_nan() { pool.own_timeout() } else { timeout };
@@ -200,19 +221,12 @@ impl Waiting {
         if vet != Vet::Fresh {
             return self.hand(py, began, Some(Py::new(py, grant)?.into_any()), None);
         }
-        let pool = self.pool.bind(py);
-        let lease = match self.lease.take() {
-            Some(lease) => {
-                lease.get().redeem(py, &grant)?;
-                lease.into_any()
-            }
-            None => {
-                let (loan, connection) = pool.get().redeem(py, &grant)?;
-                let place = std::mem::replace(&mut self.place, Place::NOWHERE);
-                Pool::lease_from(pool, loan, connection, place)?.into_any().unbind()
-            }
-        };
-        Ok(Step::Done(lease))
+        if let Some(lease) = self.lease.take() {
+            lease.get().redeem(py, &grant)?;
+            return Ok(Step::Done(lease.into_any()));
+        }
+        let (loan, connection) = self.pool.get().redeem(py, &grant)?;
+        self.take(py, loan, connection)
     }
 
     /// Have Python go on, from what was taken already. *began*: when the borrower came (ns).
@@ -279,12 +293,12 @@ impl Waiting {
         slf
     }
 
-    fn __next__(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    pub(crate) fn __next__(&mut self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let step = self.step(py, None)?;
         Self::tell(step)
     }
 
-    fn send(&mut self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn send(&mut self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         match self.step(py, Some(value))? {
             Step::Done(lease) => Err(pyo3::exceptions::PyStopIteration::new_err((lease,))),
             step => Ok(Self::tell(step)?.unwrap_or_else(|| py.None())),
@@ -292,7 +306,7 @@ impl Waiting {
     }
 
     #[pyo3(signature = (kind, value=None, traceback=None))]
-    fn throw(
+    pub(crate) fn throw(
         &mut self,
         py: Python<'_>,
         kind: &Bound<'_, PyAny>,
@@ -315,7 +329,7 @@ impl Waiting {
     }
 
     /// End it, wherever it is.
-    fn close(&mut self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn close(&mut self, py: Python<'_>) -> PyResult<()> {
         match std::mem::replace(&mut self.phase, Phase::Over) {
             Phase::Handed(coroutine) => coroutine.bind(py).call_method0(intern!(py, "close")).map(drop),
             Phase::Asleep(waiter) => {

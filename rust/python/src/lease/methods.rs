@@ -1,6 +1,6 @@
 //! What Python sees of a lease: its blocks, its await, and all the attributes of the connection.
 
-use super::{Lease, ACTIVE, NEW, RETURNED};
+use super::{Lease, ACTIVE, NEW, READY, RETURNED};
 use crate::awaitable::{done, thrown};
 use crate::borrowing::Now;
 use crate::caller;
@@ -15,7 +15,15 @@ use std::sync::atomic::Ordering;
 /// Names that are the lease's own; all others are the connection's.
 #[inline(always)]
 fn is_own(name: &str) -> bool {
-    matches!(name, "client" | "close" | "throw" | "send" | "_fill" | "_taken_at") || name.starts_with("__")
+    matches!(name, "client" | "close" | "throw" | "send" | "_fill" | "_taken_at")
+        || name.starts_with("__")
+        || is_coroutines(name)
+}
+
+/// What those who show a task look for in its coroutine, before it is begun as well: no connection has an answer for them.
+#[inline(always)]
+fn is_coroutines(name: &str) -> bool {
+    name.starts_with("cr_") || name.starts_with("gi_") || name.starts_with("ag_") || name.starts_with("_asyncio_")
 }
 
 #[pymethods]
@@ -38,7 +46,7 @@ impl Lease {
         self.give_back(py, (!error.is_none()).then_some(error), true).map(drop)
     }
 
-    /// Itself, now ACTIVE; or a coroutine, where it has to wait.
+    /// Itself, now READY; or a coroutine, where it has to wait.
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
@@ -46,7 +54,7 @@ impl Lease {
         if !pool.is_async() {
             return Err(PyTypeError::new_err("a lease of a sync pool needs `with`"));
         }
-        if this.state.load(Ordering::Acquire) == ACTIVE {
+        if this.has_loan() {
             return Ok(slf.clone().into_any());
         }
         this.begin(py)?;
@@ -54,6 +62,7 @@ impl Lease {
             Ok(Now::Lent(loan, connection)) => {
                 this.set_place(py, caller::here(py));
                 this.fill(py, loan, connection)?;
+                this.make_ready();
                 Ok(slf.clone().into_any())
             }
             Ok(Now::Slow(first)) => {
@@ -80,7 +89,7 @@ impl Lease {
 
     /// `await lease` borrows, if need be, and gives the lease.
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        if slf.get().state.load(Ordering::Acquire) == ACTIVE {
+        if slf.get().has_loan() {
             return Ok(slf.clone().into_any());
         }
         let waiting = Self::__aenter__(slf)?;
@@ -91,15 +100,25 @@ impl Lease {
     }
 
     /// The end of the await: the lease is its value.
-    fn __next__(slf: &Bound<'_, Self>) -> Option<Py<PyAny>> {
+    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Option<Py<PyAny>>> {
+        if slf.get().state.load(Ordering::Relaxed) == NEW {
+            let py = slf.py();
+            return slf.get().steps(py)?.try_borrow_mut(py)?.__next__(py);
+        }
+        slf.get().claim();
         // None becomes a null pointer, and the interpreter finds the exception that is set here: a `PyErr` made in Rust and
         // converted would cost more than the whole borrow.
         // SAFETY: attached, and both are valid objects.
         unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, slf.as_ptr()) };
-        None
+        Ok(None)
     }
 
-    fn send(slf: &Bound<'_, Self>, _value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    fn send(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        if slf.get().state.load(Ordering::Relaxed) == NEW {
+            let py = slf.py();
+            return slf.get().steps(py)?.try_borrow_mut(py)?.send(py, value);
+        }
+        slf.get().claim();
         Err(PyStopIteration::new_err(slf.clone().unbind()))
     }
 
@@ -109,7 +128,15 @@ impl Lease {
         kind: &Bound<'_, PyAny>,
         value: Option<&Bound<'_, PyAny>>,
         traceback: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<()> {
+    ) -> PyResult<Py<PyAny>> {
+        let py = kind.py();
+        if let Some(steps) = self.steps.get() {
+            return steps.try_borrow_mut(py)?.throw(py, kind, value, traceback);
+        }
+        if self.state.load(Ordering::Acquire) == READY {
+            // Of a task that is cancelled before its first step: nobody has had the connection.
+            self.give_back(py, None, true)?;
+        }
         Err(thrown(kind, value, traceback))
     }
 
@@ -136,6 +163,9 @@ impl Lease {
 
     /// Give the connection back. May be called twice. In an async pool the result may be awaited.
     fn close(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if let Some(steps) = self.steps.get() {
+            steps.try_borrow_mut(py)?.close(py)?;
+        }
         if self.state.load(Ordering::Acquire) != NEW {
             self.give_back(py, None, true)?;
         }
@@ -188,6 +218,7 @@ impl Lease {
                 None => "<Lease>".to_owned(),
             },
             RETURNED => "<Lease, given back>".to_owned(),
+            READY => "<Lease, not awaited>".to_owned(),
             _ => "<Lease, not entered>".to_owned(),
         })
     }

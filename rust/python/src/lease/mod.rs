@@ -9,7 +9,14 @@
 //! and the step out of ACTIVE is one swap, so of two that return it one is told that it was too late (I6). The loan and the connection are
 //! written before ACTIVE is, and stay as they are until the lease is gone; so forwarding needs no lock, on free-threaded Python either.
 //!
-//! The lease is its own awaitable: `await lease` gives the lease, and `async with` needs no second object.
+//! The lease is its own awaitable: `await lease` gives the lease, and `async with` needs no second object. What `__aenter__` gives has its
+//! loan before it is awaited: it is READY. Whoever wraps it into a task may be cancelled before the first step, and then nobody has ever had
+//! the connection, which goes back without a word.
+//!
+//! ```text
+//!    NEW ──── __aenter__ ───► READY ──── the first step ───► ACTIVE
+//!                               └─── throw, close, drop ───► RETURNED
+//! ```
 
 mod methods;
 mod owner;
@@ -29,6 +36,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::OnceLock;
 
 #[cfg(Py_GIL_DISABLED)]
 pub(crate) use owner::Doors;
@@ -39,6 +47,8 @@ const ACTIVE: u8 = 1;
 const RETURNED: u8 = 2;
 /// Being filled: between NEW and ACTIVE.
 const ENTERING: u8 = 3;
+/// Has its loan, and was not awaited yet: of an async pool only.
+const READY: u8 = 4;
 
 /// Set once, before ACTIVE.
 struct Body {
@@ -61,6 +71,8 @@ pub(crate) struct Lease {
     state: AtomicU8,
     /// The borrower took the driver's raw object.
     raw: AtomicBool,
+    /// What is stepped in its place, where it was made a task before it was entered: the value is another lease.
+    steps: OnceLock<Py<Waiting>>,
 }
 
 // SAFETY: `body` is written by the one who swapped NEW for ENTERING, and only read after ACTIVE was stored.
@@ -79,6 +91,7 @@ impl Lease {
             made_in: Process::this(),
             state: AtomicU8::new(NEW),
             raw: AtomicBool::new(false),
+            steps: OnceLock::new(),
         }
     }
 
@@ -93,6 +106,7 @@ impl Lease {
             made_in: Process::this(),
             state: AtomicU8::new(ACTIVE),
             raw: AtomicBool::new(false),
+            steps: OnceLock::new(),
         }
     }
 
@@ -101,13 +115,13 @@ impl Lease {
         self.owner.pool()
     }
 
-    /// The loan and the connection, while the lease is ACTIVE or was.
+    /// The loan and the connection, while the lease is READY or ACTIVE, or was.
     #[inline(always)]
     fn body(&self) -> Option<&Body> {
         // Acquire pairs with the Release in `fill`.
         match self.state.load(Ordering::Acquire) {
             // SAFETY: written before ACTIVE, and not again.
-            ACTIVE | RETURNED => unsafe { (*self.body.get()).as_ref() },
+            READY | ACTIVE | RETURNED => unsafe { (*self.body.get()).as_ref() },
             _ => None,
         }
     }
@@ -133,6 +147,30 @@ impl Lease {
         unsafe { *self.body.get() = Some(Body { loan, connection }) };
         self.state.store(ACTIVE, Ordering::Release);
         self.pool().get().note_place(py, loan, self.place())
+    }
+
+    /// The loan was taken before the lease is awaited. Only by the one who made it ACTIVE, before anybody else has the lease.
+    #[inline(always)]
+    pub(crate) fn make_ready(&self) {
+        self.state.store(READY, Ordering::Release);
+    }
+
+    /// It is awaited.
+    #[inline(always)]
+    fn claim(&self) {
+        if self.state.load(Ordering::Relaxed) == READY {
+            #[cfg(not(Py_GIL_DISABLED))]
+            self.state.store(ACTIVE, Ordering::Release);
+            // A second thread may end it at this moment.
+            #[cfg(Py_GIL_DISABLED)]
+            let _ = self.state.compare_exchange(READY, ACTIVE, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    /// Whether there is nothing left to borrow: the await gives the lease at once.
+    #[inline(always)]
+    fn has_loan(&self) -> bool {
+        matches!(self.state.load(Ordering::Acquire), ACTIVE | READY)
     }
 
     /// Note where the borrower is. Only between `begin` and ACTIVE.
@@ -169,6 +207,7 @@ impl Lease {
     fn not_active(&self, py: Python<'_>) -> PyErr {
         match self.state.load(Ordering::Acquire) {
             RETURNED => returned(py),
+            READY => Kind::Pool.error(py, "this lease has not been awaited: use `async with`"),
             _ => Kind::Pool.error(py, "this lease has not been entered: use it in a `with` or `async with` block"),
         }
     }
@@ -218,20 +257,24 @@ impl Lease {
         }
     }
 
-    /// The step out of ACTIVE; true for the one who made it.
+    /// The step out of ACTIVE (or READY); true for the one who made it.
     #[inline(always)]
     fn end(&self) -> bool {
         #[cfg(not(Py_GIL_DISABLED))]
         {
             // The GIL keeps others away between the two.
-            let active = self.state.load(Ordering::Relaxed) == ACTIVE;
+            let active = matches!(self.state.load(Ordering::Relaxed), ACTIVE | READY);
             if active {
                 self.state.store(RETURNED, Ordering::Relaxed);
             }
             active
         }
         #[cfg(Py_GIL_DISABLED)]
-        self.state.compare_exchange(ACTIVE, RETURNED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        {
+            let step = |from| self.state.compare_exchange(from, RETURNED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+            // READY first: it may become ACTIVE at this moment, and never the other way.
+            (self.state.load(Ordering::Relaxed) == READY && step(READY)) || step(ACTIVE)
+        }
     }
 
     /// Whether this lease is of that pool.
@@ -278,6 +321,20 @@ impl Lease {
         Ok(Bound::new(py, waiting)?.into_any())
     }
 
+    /// What is stepped in place of a lease that is a task's coroutine without having been entered.
+    #[cold]
+    fn steps(&self, py: Python<'_>) -> PyResult<&Py<Waiting>> {
+        if let Some(steps) = self.steps.get() {
+            return Ok(steps);
+        }
+        let pool = self.pool().clone_ref(py);
+        if !pool.get().is_async() {
+            return Err(Kind::Pool.error(py, "a lease of a sync pool needs `with`"));
+        }
+        let made = Py::new(py, Waiting::new(pool, None, caller::here(py), self.timeout, None))?;
+        Ok(self.steps.get_or_init(|| made))
+    }
+
     /// A lease that a borrow in Python is under way for, begun at *place*.
     pub(crate) fn at(pool: &Bound<'_, Pool>, place: Place) -> PyResult<Self> {
         let mut lease = Self::new(Owner::new(pool)?, f64::NAN);
@@ -308,9 +365,10 @@ impl Drop for Lease {
         // SAFETY: a lease is dropped by its deallocator only, or by us before Python has seen it; both while attached.
         let py = unsafe { Python::assume_attached() };
         let ours = self.made_in.is_this();
-        let left = *self.state.get_mut() == ACTIVE;
+        let state = *self.state.get_mut();
+        let left = state == ACTIVE || state == READY;
         if left && ours {
-            self.abandoned(py);
+            self.abandoned(py, state == ACTIVE);
         }
         let body = self.body.get_mut().take();
         if left && !ours {
@@ -322,14 +380,17 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Dropped without a return: the slot comes back, and the borrower is told where it was taken.
+    /// Dropped without a return: the slot comes back, and the borrower is told where it was taken. *had*: somebody had the connection.
     #[cold]
-    fn abandoned(&mut self, py: Python<'_>) {
+    fn abandoned(&mut self, py: Python<'_>, had: bool) {
         guarded(py, |py| {
             let place = self.place();
             let place = caller::describe(py, place.code, place.instruction);
             let pool = self.pool().bind(py).clone();
             self.give_back(py, None, true)?;
+            if !had {
+                return Ok(());
+            }
             calls::method(&pool, intern!(py, "_lease_dropped"), (place,)).map(drop)
         });
     }

@@ -1,0 +1,1 @@
+"""An async pool under whoever wraps what it makes: tracers, task factories, other event loops."""

@@ -319,7 +319,7 @@ CONNECTION_OPTIONS: dict[str, Option] = _table(
     Option("client_name", _text(none="the driver's own name only"), None, _SERVER),
     Option("settings", _mapping(), {}),
     Option("headers", _mapping(), {}, _HTTP, secret=True),
-    Option("kill_on_cancel", _flag(), False, _HTTP),
+    Option("kill_on_cancel", _flag(), False, _SERVER),
 )
 
 #: The ways to choose a node; ClickHouse's own names, where it has one.

@@ -23,8 +23,9 @@ from asynch.errors import (
 from poolhouse.connectors import native_options, native_statements
 from poolhouse.connectors.asynch_wire import Wire, driver_error
 from poolhouse.connectors.base import AsyncConnector
+from poolhouse.connectors.native_cancel import Floor
+from poolhouse.connectors.native_kill import NativeKiller
 from poolhouse.connectors.native_options import NativeOptions
-from poolhouse.errors import ConfigError
 
 __all__ = ["AsynchConnector", "PooledAsynchConnection"]
 
@@ -40,6 +41,7 @@ class PooledAsynchConnection(Connection):
         super().__init__(**arguments)
         wire: Any = self._connection
         wire.__class__ = Wire
+        wire.floor = Floor()
         wire.tls = tls
         self.query_limit = query_limit
         self._was = (dict(wire.settings), dict(wire.client_settings))
@@ -141,8 +143,7 @@ class PooledAsynchConnection(Connection):
 class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
     """Opens asynch connections, each on one socket, for an asyncio pool.
 
-    The arguments are those of :class:`poolhouse.connectors.clickhouse_driver.NativeConnector`, except that asynch
-    checks a server's certificate against the host only.
+    The arguments are those of :class:`poolhouse.connectors.clickhouse_driver.NativeConnector`.
 
     >>> AsynchConnector("db.example", username="bob", password="secret", database="sales")
     AsynchConnector('db.example:9000/sales')
@@ -150,14 +151,13 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
 
     name = "asynch"
     raw_client_taints = True
+    #: What ends queries that are given up, where that was asked for.
+    killer: NativeKiller | None = None
 
     def __init__(self, host: str = "localhost", port: int | None = None, **options: Any) -> None:
         checked = NativeOptions(self.name, native_options.OF_ASYNCH, host=host, port=port, **options)
-        if checked.tls[2] is not None:
-            raise ConfigError.of(
-                "server_host_name", checked.tls[2], "left out with asynch, which checks the host"
-            )
         self._take(checked.arguments, checked.server, checked.target, checked.tls, checked.query_limit)
+        self.killer = NativeKiller(checked) if checked.kill_on_cancel else None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> AsynchConnector:
@@ -183,6 +183,7 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
     async def connect(self) -> PooledAsynchConnection:
         """A connection that is open and greeted. Raises the driver's errors."""
         connection = PooledAsynchConnection(self._arguments, self._tls, self._query_limit)
+        connection.wire.killer = self.killer
         try:
             await connection.connect()
         except ServerException:

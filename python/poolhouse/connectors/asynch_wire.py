@@ -9,16 +9,20 @@ the next borrower's. What differs from asynch:
 * giving a connection up never waits for its peer: the transport is aborted, so that a cancel is quick also when the
   server fell silent;
 * an insert is read to the end of its stream. asynch reads one packet, and takes the server's progress for the end;
-* an answer that the end of the connection cuts short says so. asynch names the bytes that its parser missed.
+* an answer that the end of the connection cuts short says so. asynch goes on with what it has, and names the bytes that
+  its parser missed;
+* a query that is given up is told to the server, as in ``clickhouse_driver_wire``.
 
-Private names of the driver used: ``_receive_packet``, ``_ping``, ``_init_connection``, ``_get_ssl_context``; a canary
-test watches them.
+Private names of the driver used: ``_receive_packet``, ``_ping``, ``_init_connection``, ``_get_ssl_context``, and
+``BufferedReader._read_into_buffer``; a canary test watches them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import ssl
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from asynch.errors import ClickHouseException, NetworkError, UnexpectedPacketFromServerError
@@ -26,20 +30,53 @@ from asynch.proto.protocol import ServerPacket
 
 from poolhouse.connectors import native_options, native_statements
 from poolhouse.connectors.chdb_statements import keeps_state
-from poolhouse.connectors.sockets import bury, readiness, shut_down
+from poolhouse.connectors.native_cancel import CANCEL, Floor, say
+from poolhouse.connectors.sockets import bury, keep_alive, readiness, shut_down
 
 if TYPE_CHECKING:
+    from poolhouse.connectors.kill import Killer
+
     ProtoConnection = Any
+    BufferedReader = Any
 else:
     from asynch.proto.connection import Connection as ProtoConnection
+    from asynch.proto.streams.buffered import BufferedReader
 
 __all__ = ["Wire", "driver_error"]
+
+CLOSED = (
+    "the connection is closed: it was given back, or the pool ended it; the rest of an answer is gone with it"
+)
+CUT = "the connection ended in the middle of an answer"
 
 
 def driver_error(kind: Any, message: str) -> Exception:
     """An error of the driver, whose constructors carry no types."""
     made: Exception = kind(message)
     return made
+
+
+class _NamedContext(ssl.SSLContext):
+    """A TLS context that asks for one name and checks it, whatever host it connects to."""
+
+    server_name: str
+
+    def wrap_bio(self, *arguments: Any, **options: Any) -> ssl.SSLObject:
+        """As the standard library's, which asyncio calls with the host."""
+        options["server_hostname"] = self.server_name
+        return super().wrap_bio(*arguments, **options)
+
+
+class _StrictReader(BufferedReader):  # type: ignore[misc]  # its types are incomplete: it is taken as Any
+    """asynch's reader, for which the end of the connection is an error and no short value."""
+
+    async def _read_into_buffer(self) -> None:
+        try:
+            await super()._read_into_buffer()
+        except (ConnectionError, ssl.SSLError) as error:
+            raise driver_error(NetworkError, CUT) from error
+        if not self.current_buffer_size:
+            raise driver_error(NetworkError, CUT)
 
 
 class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: it is taken as Any
@@ -67,6 +104,13 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
     pid = 0
     _socket: Any = None
     _loop: asyncio.AbstractEventLoop | None = None
+    #: What ends queries that are given up, where that was asked for; and the query that is under way.
+    killer: Killer | None = None
+    query_id: str | None = None
+    #: The time zone that the server named in its hello, also after the connection was lost.
+    zone: str | None = None
+    #: Who may write to the socket now.
+    floor: Floor
 
     # What the pool asks.
 
@@ -99,6 +143,7 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
         # In a child of fork the descriptor is a copy, and a shutdown would end the parent's connection.
         if self._socket is None or self.pid != os.getpid():
             return
+        self._give_up()
         try:
             shut_down(self._socket)
         except (AttributeError, NotImplementedError, TypeError):
@@ -106,8 +151,35 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self.drop)
 
+    def _give_up(self) -> None:
+        """The query that is under way, if any, is given up: have the server told. Never blocks, never raises."""
+        if self.floor.take():
+            self._cancel()
+        query_id, self.query_id = self.query_id, None
+        if query_id is not None and self.killer is not None and self.is_query_executing:
+            self.killer.kill(query_id)
+
+    def _cancel(self) -> None:
+        writer = self.writer
+        if writer is None:
+            return
+        transport = writer.writer.transport
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is not None and running is self._loop:
+            if not transport.is_closing():
+                transport.write(CANCEL)
+        elif not self.secure_socket and not transport.get_write_buffer_size():
+            # On TLS only the loop may write.
+            say(self._socket)
+
     def drop(self) -> None:
         """Let go of the socket, without a wait for the peer."""
+        if self._socket is not None and self.pid == os.getpid():
+            self._give_up()
+        self.floor.close()
         writer, self._socket = self.writer, None
         self.reset_state()
         self.connected = False
@@ -145,9 +217,11 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
         self.pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._socket = self.writer.writer.get_extra_info("socket")
+        keep_alive(self._socket)
 
     async def receive_hello(self) -> None:
         """Read the server's greeting; a port that speaks HTTP is named before the time is up."""
+        self.reader.__class__ = _StrictReader
         hello = asyncio.ensure_future(super().receive_hello())
         try:
             done, _ = await asyncio.wait(
@@ -160,6 +234,7 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
                         UnexpectedPacketFromServerError, native_options.wrong_port(f"{host}:{port}")
                     )
             await hello
+            self.zone = self.server_info.timezone
         finally:
             hello.cancel()
 
@@ -181,18 +256,40 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
             await self.connect()
             self.is_query_executing = True
 
+    async def send_query(self, query: Any, query_id: Any = None) -> None:
+        """Send a statement; the floor is the sender's."""
+        self._speak()
+        if self.killer is not None and not query_id:
+            query_id = str(uuid.uuid4())
+        self.query_id = query_id
+        await super().send_query(query, query_id=query_id or "")
+
+    async def send_block(self, block: Any, table_name: str = "") -> None:
+        """Send a block; the floor is the sender's."""
+        self._speak()
+        await super().send_block(block, table_name)
+
+    def _speak(self) -> None:
+        if not self.floor.close() or self.ended:
+            raise driver_error(NetworkError, CLOSED)
+
     async def _receive_packet(self) -> Any:
+        if self.reader is None or self.ended:
+            raise driver_error(NetworkError, CLOSED)
+        # On TLS the loop alone writes, so nobody can be inside the TLS layer beside it.
+        self.floor.listen(alone=False)
         try:
             packet = await super()._receive_packet()
-        except (ClickHouseException, OSError, EOFError):
-            raise
-        except Exception as error:
-            # asynch parses what it got of a block that was cut short, and stumbles over what is missing.
-            if self.reader is None or not self.reader.reader.at_eof():
+        except AttributeError:
+            # It was taken apart meanwhile, by whoever gave it back.
+            if self.reader is not None:
                 raise
-            raise driver_error(NetworkError, "the connection ended in the middle of an answer") from error
-        if packet.type == ServerPacket.EXCEPTION and not await self.in_step(self.sync_request_timeout):
-            self.drop()
+            raise driver_error(NetworkError, CLOSED) from None
+        if packet.type == ServerPacket.EXCEPTION:
+            if not self.floor.close() or not await self.in_step(self.sync_request_timeout):
+                self.drop()
+        elif packet.type == ServerPacket.END_OF_STREAM:
+            self.floor.close()
         return packet
 
     async def in_step(self, timeout: float) -> bool:
@@ -250,7 +347,10 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
 
     def _get_ssl_context(self) -> Any:
         context = super()._get_ssl_context()
-        cert, key, _ = self.tls
+        cert, key, name = self.tls
         if context is not None and cert is not None:
             context.load_cert_chain(cert, key)
+        if context is not None and name is not None:
+            context.__class__ = _NamedContext
+            context.server_name = name
         return context

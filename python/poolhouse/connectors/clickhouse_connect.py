@@ -25,7 +25,7 @@ from poolhouse.connectors.handshake import HANDSHAKES, Handshakes, Script
 from poolhouse.connectors.http_client import PooledHttpClient
 from poolhouse.connectors.http_options import HttpOptions, driver_option_names
 from poolhouse.connectors.judgement import chain, http_error_code
-from poolhouse.connectors.kill import Killer
+from poolhouse.connectors.kill import HttpKiller
 from poolhouse.connectors.one_socket import open_socket
 
 __all__ = ["HttpConnector", "HttpConnectorBase", "PooledHttpClient", "driver_option_names"]
@@ -89,7 +89,7 @@ class HttpConnectorBase:
         #: Addresses that the host's name does not mean any more; connections to them are retired.
         self.gone: frozenset[str] = frozenset()
         #: What ends queries that are given up, where that was asked for.
-        self.killer = Killer(options) if options.kill_on_cancel else None
+        self.killer = HttpKiller(options) if options.kill_on_cancel else None
 
     def _is_retired(self, client: Any) -> bool:
         return bool(self.gone) and client.transport.peer in self.gone

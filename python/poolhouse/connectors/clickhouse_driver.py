@@ -16,7 +16,7 @@ import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from clickhouse_driver import Client
 from clickhouse_driver.errors import (
@@ -31,8 +31,9 @@ from poolhouse.connectors import native_options, native_statements
 from poolhouse.connectors.base import Connector
 from poolhouse.connectors.chdb_statements import keeps_state
 from poolhouse.connectors.clickhouse_driver_wire import DriverWire
+from poolhouse.connectors.native_kill import NativeKiller
 from poolhouse.connectors.native_options import NativeOptions
-from poolhouse.connectors.sockets import looks_alive
+from poolhouse.connectors.sockets import KEEP_ALIVE, looks_alive
 
 __all__ = ["NativeConnector", "PooledNativeClient"]
 
@@ -44,7 +45,7 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
     client_settings: dict[str, Any]
 
     def __init__(self, options: NativeOptions) -> None:
-        arguments = dict(options.arguments)
+        arguments = {"tcp_keepalive": KEEP_ALIVE, **options.arguments}
         cert, key, name = options.tls
         if cert is not None:
             arguments["certfile"] = cert
@@ -189,8 +190,9 @@ class NativeConnector(Connector[PooledNativeClient]):
     *client_cert_key* and *server_host_name* say. *compress* is True (default: lz4 where its libraries
     ``clickhouse-cityhash`` and ``lz4`` are installed), False, ``"lz4"`` or ``"zstd"``. *connect_timeout* (default 10
     seconds) bounds each step of opening, *send_receive_timeout* (default 300 seconds) the silence of a query.
-    *query_limit* (default 0, none) is a LIMIT for queries without one. Other arguments go to the driver; see
-    ``native_options``.
+    *query_limit* (default 0, none) is a LIMIT for queries without one. *kill_on_cancel* (default False) has a side
+    connection end queries that were given up, at the server, where the protocol's Cancel is not enough. Other
+    arguments go to the driver; see ``native_options``.
 
     Raises :class:`poolhouse.ConfigError` for a bad argument; connects only in :meth:`connect`.
 
@@ -202,10 +204,21 @@ class NativeConnector(Connector[PooledNativeClient]):
     raw_client_taints = True
 
     def __init__(self, host: str = "localhost", port: int | None = None, **options: Any) -> None:
-        self.options = NativeOptions(
-            self.name, native_options.OF_CLICKHOUSE_DRIVER, host=host, port=port, **options
+        self._take(
+            NativeOptions(self.name, native_options.OF_CLICKHOUSE_DRIVER, host=host, port=port, **options)
         )
-        self.target = self.options.target
+
+    @classmethod
+    def of(cls, options: NativeOptions) -> Self:
+        """A connector of *options*."""
+        made = cls.__new__(cls)
+        made._take(options)
+        return made
+
+    def _take(self, options: NativeOptions) -> None:
+        self.options = options
+        self.target = options.target
+        self.killer = NativeKiller(options) if options.kill_on_cancel else None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"
@@ -213,6 +226,7 @@ class NativeConnector(Connector[PooledNativeClient]):
     def connect(self) -> PooledNativeClient:
         """A client with its connection open and greeted. Raises the driver's errors."""
         client = PooledNativeClient(self.options)
+        client.connection.killer = self.killer
         try:
             client.connection.connect()
         except ServerException as error:

@@ -7,7 +7,10 @@ What differs from the driver:
 * a SQL error keeps the connection, where the driver closes it. Old servers answer a statement that they cannot parse
   twice, the second time for the empty block that follows it, so the connection is kept only when the answer to a ping
   is the next thing that comes;
-* every byte of the first answer is bounded by ``connect_timeout``.
+* every byte of the first answer is bounded by ``connect_timeout``;
+* an answer that the end of the connection cuts short says so;
+* a query that is given up is told to the server by the protocol's Cancel, before the socket is shut (see
+  ``native_cancel``), and by the connector's killer where there is one.
 
 Private names of the driver used: ``Connection._init_connection``; a canary test watches it.
 """
@@ -16,17 +19,28 @@ from __future__ import annotations
 
 import os
 import select
+import ssl
 import time
-from typing import Any
+import uuid
+from typing import TYPE_CHECKING, Any
 
 from clickhouse_driver.connection import Connection as DriverConnection
 from clickhouse_driver.errors import Error, NetworkError, UnexpectedPacketFromServerError
 from clickhouse_driver.protocol import ServerPacketTypes
 
 from poolhouse.connectors import native_options
+from poolhouse.connectors.native_cancel import Floor, say
 from poolhouse.connectors.sockets import looks_alive, shut_down
 
+if TYPE_CHECKING:
+    from poolhouse.connectors.kill import Killer
+
 __all__ = ["DriverWire"]
+
+CLOSED = (
+    "the connection is closed: it was given back, or the pool ended it; the rest of an answer is gone with it"
+)
+CUT = "the connection ended in the middle of an answer"
 
 
 class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries no types
@@ -43,6 +57,13 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
         self.tainted = False
         #: The SQL error after which the server was found ready for the next statement.
         self.settled: BaseException | None = None
+        #: Who may write to the socket now.
+        self.floor = Floor()
+        #: What ends queries that are given up, where that was asked for; and the query that is under way.
+        self.killer: Killer | None = None
+        self.query_id: str | None = None
+        #: The time zone that the server named in its hello, also after the connection was lost.
+        self.zone: str | None = None
         self.pid = os.getpid()
         super().__init__(**arguments)
 
@@ -63,7 +84,16 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
         sock = self.socket
         # In a child of fork the descriptor is a copy, and a shutdown would end the parent's connection.
         if sock is not None and self.pid == os.getpid():
+            self._give_up(sock)
             shut_down(sock)
+
+    def _give_up(self, sock: Any) -> None:
+        """The query that is under way, if any, is given up: have the server told. Never blocks, never raises."""
+        if self.floor.take():
+            say(sock)
+        query_id, self.query_id = self.query_id, None
+        if query_id is not None and self.killer is not None and self.is_query_executing:
+            self.killer.kill(query_id)
 
     def _end_if_late(self) -> None:
         """After an open: shut it down where :meth:`end` came meanwhile."""
@@ -100,14 +130,17 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
                     raise UnexpectedPacketFromServerError(native_options.wrong_port(f"{host}:{port}"))
                 self.socket.settimeout(max(self.connect_timeout - (time.monotonic() - began), 0.05))
         super().receive_hello()
+        self.zone = self.server_info.timezone
 
     def disconnect(self) -> None:
         """Close the socket, and shut it down where it is this process's own."""
         sock = self.socket
         if sock is not None:
             if self.connected and self.pid == os.getpid():
+                self._give_up(sock)
                 shut_down(sock)
             sock.close()
+        self.floor.close()
         self.reset_state()
 
     def force_connect(self) -> None:
@@ -125,12 +158,53 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
             self.connect()
             self.is_query_executing = True
 
+    def send_query(self, query: Any, query_id: Any = None, params: Any = None) -> None:
+        """Send a statement; the floor is the sender's."""
+        self._speak()
+        if self.killer is not None and not query_id:
+            query_id = str(uuid.uuid4())
+        self.query_id = query_id
+        super().send_query(query, query_id=query_id, params=params)
+
+    def send_data(self, block: Any, table_name: str = "") -> None:
+        """Send a block; the floor is the sender's."""
+        self._speak()
+        super().send_data(block, table_name)
+
+    def send_cancel(self) -> None:
+        """The driver's own Cancel."""
+        self._speak()
+        super().send_cancel()
+
+    def _speak(self) -> None:
+        if not self.floor.close() or self.ended:
+            raise NetworkError(CLOSED)
+
     def receive_packet(self) -> Any:
         """Read a packet; after a SQL error, find out whether the connection can be kept."""
-        packet = super().receive_packet()
-        if packet.type == ServerPacketTypes.EXCEPTION and self._in_step():
-            self.is_query_executing = False
-            self.settled = packet.exception
+        if self.fin is None or self.ended:
+            raise NetworkError(CLOSED)
+        alone = bool(self.secure_socket)
+        if not self.floor.listen(alone=alone):
+            raise NetworkError(CLOSED)
+        try:
+            packet = super().receive_packet()
+        except (EOFError, ConnectionError, ssl.SSLEOFError) as error:
+            raise NetworkError(CUT) from error
+        except AttributeError:
+            # It was taken apart meanwhile, by whoever gave it back.
+            if self.fin is not None:
+                raise
+            raise NetworkError(CLOSED) from None
+        finally:
+            if alone:
+                self.floor.rest()
+        if packet.type == ServerPacketTypes.EXCEPTION:
+            if self.floor.close() and self._in_step():
+                self.is_query_executing = False
+                self.settled = packet.exception
+        elif packet.type == ServerPacketTypes.END_OF_STREAM:
+            self.floor.close()
         return packet
 
     def _in_step(self) -> bool:

@@ -1,4 +1,4 @@
-"""Ending queries that were given up, at the server too: what ``kill_on_cancel=True`` adds to the HTTP connectors.
+"""Ending queries that were given up, at the server too: what ``kill_on_cancel=True`` adds to the connectors.
 
 A server goes on with a query whose client has gone, unless it is told: over HTTP it finds out when it writes the
 answer, which for a long query is at the end. So each request gets a query id, and when its connection is given up
@@ -16,20 +16,21 @@ import threading
 import time
 import uuid
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from poolhouse import threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from poolhouse.connectors.http_options import HttpOptions
 
 logger = logging.getLogger("poolhouse.connector")
 
-__all__ = ["Killer", "with_query_id"]
+__all__ = ["PATIENCE", "HttpKiller", "Killer", "with_query_id"]
 
 #: Seconds that the side connection may take for each of its steps.
 PATIENCE = 2.0
@@ -54,19 +55,14 @@ def with_query_id(params: Mapping[str, Any] | None, always: Mapping[str, Any]) -
 class Killer:
     """Kills queries of one server. Safe from any thread; never blocks.
 
+    A subclass says how: :meth:`_connect` opens the side connection of a batch.
+
     Args:
-        options: How to connect, and as whom: the user may kill its own queries.
+        server: Named in log lines.
     """
 
-    def __init__(self, options: HttpOptions) -> None:
-        self._options = replace(
-            options,
-            kill_on_cancel=False,
-            connect_timeout=min(options.connect_timeout, PATIENCE),
-            send_receive_timeout=PATIENCE,
-            # Theirs are for queries: readonly=1, say, would forbid a kill.
-            settings=None,
-        )
+    def __init__(self, server: str) -> None:
+        self._server = server
         self._pending: deque[str] = deque()
         # Who pops it is the thread that kills.
         self._ticket: deque[None] = deque([None])
@@ -85,7 +81,7 @@ class Killer:
         except RuntimeError:
             # The interpreter ends, or the system is at its limit.
             self._ticket.append(None)
-            logger.warning("%s: queries that were given up cannot be killed", self._options.server)
+            logger.warning("%s: queries that were given up cannot be killed", self._server)
         except BaseException:
             # Of a signal handler. At worst two threads are at it for once.
             self._ticket.append(None)
@@ -99,7 +95,7 @@ class Killer:
                     self._kill(batch)
                 except Exception as error:
                     text = "%s: %d queries that were given up could not be killed: %s: %s"
-                    logger.warning(text, self._options.server, len(batch), type(error).__name__, error)
+                    logger.warning(text, self._server, len(batch), type(error).__name__, error)
                 continue
             self._ticket.append(None)
             if not self._pending:
@@ -117,27 +113,55 @@ class Killer:
                 batch.append(self._pending.popleft())
         return batch
 
-    def _kill(self, batch: list[str]) -> None:
-        from poolhouse.connectors.clickhouse_connect import HttpConnector
+    def _connect(self) -> AbstractContextManager[Callable[[str], str]]:
+        """A side connection: what sends a statement, and answers with its result as text."""
+        raise NotImplementedError
 
-        connector = HttpConnector.of(self._options)
-        client = connector.connect()
-        try:
+    def _kill(self, batch: list[str]) -> None:
+        with self._connect() as send:
             left = batch
             for pause in (*PAUSES, None):
-                known = self._send(client, left)
+                known = send(_kill_query(left))
                 left = [each for each in left if each not in known]
                 if not left or pause is None:
                     break
                 time.sleep(pause)
                 left += self._take()
+        if left:
+            logger.debug("%s: had ended by themselves: %s", self._server, ", ".join(left))
+
+
+def _kill_query(batch: list[str]) -> str:
+    named = ", ".join("'" + each.replace("\\", "\\\\").replace("'", "\\'") + "'" for each in batch)
+    return f"KILL QUERY WHERE query_id IN ({named}) ASYNC"
+
+
+class HttpKiller(Killer):
+    """Kills over HTTP.
+
+    Args:
+        options: How to connect, and as whom: the user may kill its own queries.
+    """
+
+    def __init__(self, options: HttpOptions) -> None:
+        super().__init__(options.server)
+        self._options = replace(
+            options,
+            kill_on_cancel=False,
+            connect_timeout=min(options.connect_timeout, PATIENCE),
+            send_receive_timeout=PATIENCE,
+            # Theirs are for queries: readonly=1, say, would forbid a kill.
+            settings=None,
+        )
+
+    @contextmanager
+    def _connect(self) -> Iterator[Callable[[str], str]]:
+        from poolhouse.connectors.clickhouse_connect import HttpConnector
+
+        connector = HttpConnector.of(self._options)
+        client = connector.connect()
+        try:
+            yield lambda sql: str(client.raw_query(f"{sql} FORMAT TabSeparated").decode(errors="replace"))
         finally:
             connector.abort(client)
             connector.close(client)
-        if left:
-            logger.debug("%s: had ended by themselves: %s", self._options.server, ", ".join(left))
-
-    def _send(self, client: Any, batch: list[str]) -> str:
-        named = ", ".join("'" + each.replace("\\", "\\\\").replace("'", "\\'") + "'" for each in batch)
-        answer = client.raw_query(f"KILL QUERY WHERE query_id IN ({named}) ASYNC FORMAT TabSeparated")
-        return str(answer.decode(errors="replace"))

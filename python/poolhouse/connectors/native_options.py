@@ -69,6 +69,7 @@ class NativeOptions:
         query_limit: int = 0,
         client_name: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        kill_on_cancel: bool = False,
         **driver_args: Any,
     ) -> None:
         known = SHARED | frozenset(taken)
@@ -84,6 +85,7 @@ class NativeOptions:
         self.secure = secure
         self.connect_timeout = connect_timeout
         self.query_limit = query_limit
+        self.kill_on_cancel = kill_on_cancel
         self.settings = dict(settings or {})
         #: TLS beyond what both drivers have: certificate, key, name to check.
         self.tls = (client_cert, client_cert_key, server_host_name)

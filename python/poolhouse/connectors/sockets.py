@@ -22,7 +22,11 @@ import socket
 import ssl
 from typing import Any
 
-__all__ = ["bury", "looks_alive", "peer_of", "readiness", "shut_down"]
+__all__ = ["KEEP_ALIVE", "bury", "keep_alive", "looks_alive", "peer_of", "readiness", "shut_down"]
+
+#: Seconds of silence before the system asks whether the peer is there, seconds between two questions, and how many
+#: stay unanswered before the connection is given up. As over HTTP, where the driver sets them.
+KEEP_ALIVE = (30, 30, 3)
 
 #: Bits of :func:`readiness`.
 READABLE = 1
@@ -89,6 +93,18 @@ def shut_down(sock: Any) -> None:
     except OSError:
         # Closed already, by its owner or by the peer: nothing is left to end.
         pass
+
+
+def keep_alive(sock: Any) -> None:
+    """Have the system find out about a peer that is gone without a word, also while nobody reads."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in zip(("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"), KEEP_ALIVE, strict=True):
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    except (OSError, AttributeError, NotImplementedError):
+        # No TCP, or a kind of socket that cannot be asked for it.
+        return
 
 
 def bury(transport: Any) -> None:

@@ -259,8 +259,9 @@ class ConnectionConfig:
     host: str = "localhost"
     port: int | None = None
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    access_token: str | None = field(default=None, repr=False)
+    #: A string, or a function that tells one and is asked at each connect; so is the token.
+    password: str | Callable[[], Any] | None = field(default=None, repr=False)
+    access_token: str | Callable[[], Any] | None = field(default=None, repr=False)
     database: str | None = None
     #: chDB only: the folder of the database, ``None`` for memory.
     path: str | None = None
@@ -315,7 +316,7 @@ class ConnectionConfig:
             host=self.host,
             port=self.port,
             username=self.username,
-            password=self.password,
+            password="***" if callable(self.password) else self.password,
             database=self.database,
         )
 

@@ -214,6 +214,20 @@ def _text(*, none: str = "", empty: bool = False) -> Kind:
     )
 
 
+def _secret(*, none: str, empty: bool = False) -> Kind:
+    text = _text(none=none, empty=empty)
+
+    def convert(value: Any) -> Any:
+        return value if callable(value) else text.convert(value)
+
+    return Kind(
+        text.allowed.replace(", or None", ", a function that tells one, or None"),
+        convert,
+        str,
+        "str | Callable[[], str | Awaitable[str]] | None",
+    )
+
+
 def _host() -> Kind:
     def convert(value: Any) -> Any:
         if not isinstance(value, str) or not value or re.search(r"[\s/@,?#\[\]]", value):
@@ -297,8 +311,8 @@ CONNECTION_OPTIONS: dict[str, Option] = _table(
     Option("host", _host(), "localhost", _SERVER),
     Option("port", _integer(1, 65535, none="8123, with TLS 8443; native 9000, with TLS 9440"), None, _SERVER),
     Option("username", _text(none="the server's default user", empty=True), None, _SERVER),
-    Option("password", _text(none="$CLICKHOUSE_PASSWORD", empty=True), None, _SERVER, secret=True),
-    Option("access_token", _text(none="none"), None, _HTTP, secret=True),
+    Option("password", _secret(none="$CLICKHOUSE_PASSWORD", empty=True), None, _SERVER, secret=True),
+    Option("access_token", _secret(none="none"), None, _HTTP, secret=True),
     Option("database", _text(none="the user's default database"), None),
     Option("path", _text(none="in memory"), None, _CHDB),
     Option("secure", _flag(), False, _SERVER),

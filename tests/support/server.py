@@ -96,7 +96,7 @@ class ClickHouse(ServerProcess):
         max_concurrent_queries: int = 500,
         log_level: str = "warning",
     ) -> None:
-        super().__init__(users=USERS, keep_alive_timeout=keep_alive_timeout)
+        super().__init__(users=dict(USERS), keep_alive_timeout=keep_alive_timeout)
         self.native_port = free_port()
         self._options = {
             "max_connections": max_connections,
@@ -116,6 +116,12 @@ class ClickHouse(ServerProcess):
     def command(self) -> list[str]:
         """Write the configuration and name the binary with it; ``clickhouse`` alone is the newer releases' name."""
         config = self.configure()
+        self._write_users()
+        (self.folder / "data" / "tmp").mkdir(parents=True, exist_ok=True)
+        subcommand = ["server"] if Path(self._binary).name == "clickhouse" else []
+        return [self._binary, *subcommand, f"--config-file={config}"]
+
+    def _write_users(self) -> None:
         users = "".join(
             _USER.format(
                 name=name, password=escape(password), profile="readonly" if name == "reader" else "default"
@@ -123,9 +129,18 @@ class ClickHouse(ServerProcess):
             for name, password in self.users.items()
         )
         (self.folder / "users.xml").write_text(_USERS.format(users=users))
-        (self.folder / "data" / "tmp").mkdir(parents=True, exist_ok=True)
-        subcommand = ["server"] if Path(self._binary).name == "clickhouse" else []
-        return [self._binary, *subcommand, f"--config-file={config}"]
+
+    def change_password(self, user: str, password: str) -> None:
+        """Let *user* log in with *password* from now on, and with no other."""
+        self.users[user] = password
+        self._write_users()
+        self._changes += 1
+        changed = time.time() + 2 * self._changes
+        os.utime(self.folder / "users.xml", (changed, changed))
+        # As it was until now.
+        self.query("SYSTEM RELOAD CONFIG")
+        if user == self.user:
+            self.password = password
 
     def configure(self) -> Path:
         """Write the configuration. A server that runs sees other :attr:`clusters` within some seconds."""

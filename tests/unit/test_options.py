@@ -55,7 +55,8 @@ def test_the_signature_shows_types_and_defaults() -> None:
     for name, annotation in {
         "pool_size": "int | None", "max_overflow": "int", "pool_timeout": "float", "max_idle_time": "float | None",
         "pool_pre_ping": "bool", "name": "str | None", "create_in": "str", "host": "str", "proxy_path": "str",
-        "password": "str | None", "compress": "bool | str", "port": "int | None", "settings": "Mapping[str, Any]",
+        "password": "str | Callable[[], str | Awaitable[str]] | None",
+        "compress": "bool | str", "port": "int | None", "settings": "Mapping[str, Any]",
     }.items():  # fmt: skip
         assert shown[name].annotation == annotation, name
         assert shown[name].default == {**POOL_OPTIONS, **CONNECTION_OPTIONS}[name].default

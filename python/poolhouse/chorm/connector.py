@@ -12,7 +12,7 @@ from urllib3 import Timeout
 from poolhouse.chorm import shared
 from poolhouse.connectors.chdb_statements import keeps_state
 from poolhouse.connectors.clickhouse_connect import HttpConnector, PooledHttpClient
-from poolhouse.errors import ConfigError, PoolError
+from poolhouse.errors import ConfigError, ConnectFailed, PoolError
 
 __all__ = ["ChormConnector", "override_client"]
 
@@ -41,7 +41,10 @@ class ChormConnector(HttpConnector):
         """A client with its socket open; any failure is also the driver's OperationalError."""
         try:
             return super().connect()
-        except (ConfigError, PoolError):
+        except (ConfigError, PoolError) as error:
+            if isinstance(error, ConnectFailed):
+                # Of a function that tells a secret.
+                raise shared.failed(self.target, error) from error
             raise
         except Exception as error:
             raise shared.failed(self.target, error) from error

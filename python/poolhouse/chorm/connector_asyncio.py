@@ -10,7 +10,7 @@ import aiohttp
 from poolhouse.chorm import shared
 from poolhouse.chorm.connector import override_client
 from poolhouse.connectors.clickhouse_connect_async import AsyncHttpConnector, PooledAsyncHttpClient
-from poolhouse.errors import ConfigError, PoolError
+from poolhouse.errors import ConfigError, ConnectFailed, PoolError
 
 __all__ = ["AsyncChormConnector"]
 
@@ -25,7 +25,10 @@ class AsyncChormConnector(AsyncHttpConnector):
         """A client with its socket open; any failure is also the driver's OperationalError."""
         try:
             return await super().connect()
-        except (ConfigError, PoolError):
+        except (ConfigError, PoolError) as error:
+            if isinstance(error, ConnectFailed):
+                # Of a function that tells a secret.
+                raise shared.failed(self.target, error) from error
             raise
         except Exception as error:
             raise shared.failed(self.target, error) from error

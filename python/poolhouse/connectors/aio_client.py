@@ -29,7 +29,7 @@ from clickhouse_connect.driver.exceptions import (
 
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
-from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Tagged
+from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Renewing, Tagged, note_status
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
 from poolhouse.connectors.judgement import BUSY, chain
 from poolhouse.connectors.kill import with_query_id
@@ -42,7 +42,7 @@ __all__ = ["PooledAsyncHttpClient"]
 _NEVER = 10.0 * 365 * 24 * 3600
 
 
-class _Backend(InsertsOnce, Learnt, HttpAsyncBackend):
+class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
     """The driver's transport: one socket, inserts sent once, answers read to their end."""
 
     watched: AioSocket
@@ -84,9 +84,31 @@ class _Backend(InsertsOnce, Learnt, HttpAsyncBackend):
             options["proxy"] = self.proxy_url
         return options
 
-    async def request(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
+    async def request(self, data: Any, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
         if self.busy():
             raise ProgrammingError(BUSY)
+        try:
+            return await self._ask(data, *args, **kwargs)
+        except Error as error:
+            telling = self.telling
+            if telling is None or not self.refuses_secret(error):
+                raise
+            self.renew(await telling.ask_async())
+            again = kwargs.get("retry_body")
+            if again is None and not (data is None or isinstance(data, (bytes, bytearray, str, dict))):
+                # A stream, which is half sent.
+                raise
+            if again is not None:
+                data = await again()
+        return await self._ask(data, *args, **kwargs)
+
+    def renew(self, secret: Any) -> None:
+        """Go on with *secret*, also in what the session sends of itself."""
+        super().renew(secret)
+        if self.session is not None:
+            self.session.headers["Authorization"] = self.authorization
+
+    async def _ask(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
         self.watched.discard_if_dead()
         if self.names_queries:
             data, params, *rest = args if len(args) > 1 else (*args, kwargs.pop("params", None))
@@ -125,6 +147,7 @@ class _Backend(InsertsOnce, Learnt, HttpAsyncBackend):
         try:
             await super().error_handler(response, retried)
         except DatabaseError as error:
+            note_status(error, response.status)
             if self.refuted_by(error):
                 self.watched.spoil()
             raise
@@ -148,6 +171,7 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
         self._playback: Playback | None = None
         self.transport = AioSocket()
         self._backend = _Backend.adopt(self._backend, self.transport)
+        self._backend.tells_by(options)
 
     # Start-up.
 

@@ -26,6 +26,7 @@ from poolhouse.connectors.base import AsyncConnector
 from poolhouse.connectors.native_cancel import Floor
 from poolhouse.connectors.native_kill import NativeKiller
 from poolhouse.connectors.native_options import NativeOptions
+from poolhouse.errors import PoolError
 
 __all__ = ["AsynchConnector", "PooledAsynchConnection"]
 
@@ -150,12 +151,15 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
     """
 
     name = "asynch"
+    #: Not of one for asynch's own arguments.
+    _options: NativeOptions | None = None
     raw_client_taints = True
     #: What ends queries that are given up, where that was asked for.
     killer: NativeKiller | None = None
 
     def __init__(self, host: str = "localhost", port: int | None = None, **options: Any) -> None:
         checked = NativeOptions(self.name, native_options.OF_ASYNCH, host=host, port=port, **options)
+        self._options = checked
         self._take(checked.arguments, checked.server, checked.target, checked.tls, checked.query_limit)
         self.killer = NativeKiller(checked) if checked.kill_on_cancel else None
 
@@ -184,9 +188,10 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
         """A connection that is open and greeted. Raises the driver's errors."""
         connection = PooledAsynchConnection(self._arguments, self._tls, self._query_limit)
         connection.wire.killer = self.killer
+        connection.wire.options = self._options
         try:
             await connection.connect()
-        except ServerException:
+        except (ServerException, PoolError):
             raise
         except (ClickHouseException, EOFError, OSError, RuntimeError) as error:
             clearer = self._explained(error)

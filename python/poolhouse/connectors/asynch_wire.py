@@ -25,12 +25,19 @@ import ssl
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from asynch.errors import ClickHouseException, NetworkError, UnexpectedPacketFromServerError
+from asynch.errors import (
+    ClickHouseException,
+    NetworkError,
+    ServerException,
+    UnexpectedPacketFromServerError,
+)
 from asynch.proto.protocol import ServerPacket
 
 from poolhouse.connectors import native_options, native_statements
 from poolhouse.connectors.chdb_statements import keeps_state
+from poolhouse.connectors.credentials import REFUSALS
 from poolhouse.connectors.native_cancel import CANCEL, Floor, say
+from poolhouse.connectors.native_options import NativeOptions
 from poolhouse.connectors.sockets import bury, keep_alive, readiness, shut_down
 
 if TYPE_CHECKING:
@@ -101,6 +108,8 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
     tls: tuple[str | None, str | None, str | None] = (None, None, None)
     #: The database to change to with the next statement.
     database_wanted: str | None = None
+    #: What it was made of, and who tells its password.
+    options: NativeOptions | None = None
     pid = 0
     _socket: Any = None
     _loop: asyncio.AbstractEventLoop | None = None
@@ -199,14 +208,26 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
             raise driver_error(NetworkError, "the connection is closed")
         self.drop()
         host, port = self.hosts[0]
+        telling = None if self.options is None else self.options.telling
+        for again in (False, True):
+            if telling is not None and self.options is not None:
+                self.password = self.options.told(await telling.ask_async())
+            try:
+                await self._open(host, port)
+                break
+            except ServerException as error:
+                if again or telling is None or error.code not in REFUSALS:
+                    raise
+        self._opened()
+        self._end_if_late()
+
+    async def _open(self, host: str, port: int) -> None:
         try:
             async with asyncio.timeout(self.connect_timeout):
                 await self._init_connection(host, port)
         except BaseException:
             self.drop()
             raise
-        self._opened()
-        self._end_if_late()
 
     def _end_if_late(self) -> None:
         """After an open: shut it down where :meth:`end` came meanwhile."""

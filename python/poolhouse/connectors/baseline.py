@@ -28,7 +28,7 @@ _WORKING = frozenset(
 class Baseline:
     """A snapshot of *client*, whose transport object is *backend*; *params* and *headers* are changed in place.
 
-    It puts itself on the client as ``client.baseline``, before it looks: it is part of the state.
+    It puts itself on the client and on the backend as ``baseline``, before it looks: it is part of the state.
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class Baseline:
         self._headers = headers
         self._was_params = dict(params)
         self._was_headers = dict(headers)
-        client.baseline = self
+        client.baseline = backend.baseline = self
         self._attributes = dict(self._client)
         self._transport = dict(self._backend)
 
@@ -75,6 +75,11 @@ class Baseline:
     def headers(self) -> dict[str, str]:
         """A copy of the headers as they were."""
         return dict(self._was_headers)
+
+    def authorized(self, authorization: str) -> None:
+        """The connection goes on with a new secret, for whoever borrows it: it is part of the state now."""
+        self._was_headers["Authorization"] = authorization
+        self._transport["authorization"] = authorization
 
     def tagged(self, user_agent: str) -> None:
         """The driver added a library's name to the client's User-Agent, once for all: it is part of the state now."""

@@ -12,7 +12,7 @@ and watched by canary tests.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from typing import Any, Self
 
@@ -46,7 +46,7 @@ class HttpConnectorBase:
         port: int | None = None,
         *,
         username: str | None = None,
-        password: str = "",
+        password: str | Callable[[], Any] = "",
         database: str | None = None,
         secure: bool = False,
         verify: bool | str = True,
@@ -64,7 +64,7 @@ class HttpConnectorBase:
         client_name: str | None = None,
         settings: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-        access_token: str | None = None,
+        access_token: str | Callable[[], Any] | None = None,
         kill_on_cancel: bool = False,
         handshakes: Handshakes | None = None,
         **driver_args: Any,
@@ -170,7 +170,7 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
 
     def connect(self) -> PooledHttpClient:
         """A client with its socket open. Raises the driver's errors, within about *connect_timeout* seconds."""
-        options = self.options
+        options = self.options.asked()
         deadline = time.monotonic() + options.connect_timeout
         try:
             manager, transport = open_socket(options, options.connect_timeout)
@@ -181,7 +181,7 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
             return PooledHttpClient(options, manager, transport, script, deadline, self.forget)
 
         try:
-            return self._handshakes.run(options.identity, deadline, start)
+            return self._handshakes.run(self.options.identity, deadline, start)
         except BaseException as error:
             transport.end()
             transport.close()

@@ -37,7 +37,7 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
 
     async def connect(self) -> PooledAsyncHttpClient:
         """A client with its socket open. Raises the driver's errors, within about *connect_timeout* seconds."""
-        options = self.options
+        options = await self.options.asked_async()
         deadline = time.monotonic() + options.connect_timeout
         client = PooledAsyncHttpClient(options)
 
@@ -49,7 +49,7 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
             # A second more than the deadline, so that what knows why it waited can say so.
             async with asyncio.timeout(options.connect_timeout + 1.0):
                 await client.open()
-                return await self._handshakes.run_async(options.identity, deadline, start)
+                return await self._handshakes.run_async(self.options.identity, deadline, start)
         except BaseException as error:
             client.abandon()
             known = isinstance(error, (Error, OSError, aiohttp.ClientError))

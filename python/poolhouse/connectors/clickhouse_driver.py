@@ -58,6 +58,7 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
         super().__init__(**arguments)
         arguments.pop("settings")
         self.connection = DriverWire(**arguments)
+        self.connection.options = options
         self.connection.context.settings = self.settings
         self.connection.context.client_settings = self.client_settings
         self._database: str | None = None

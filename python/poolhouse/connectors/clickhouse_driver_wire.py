@@ -25,11 +25,13 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from clickhouse_driver.connection import Connection as DriverConnection
-from clickhouse_driver.errors import Error, NetworkError, UnexpectedPacketFromServerError
+from clickhouse_driver.errors import Error, NetworkError, ServerException, UnexpectedPacketFromServerError
 from clickhouse_driver.protocol import ServerPacketTypes
 
 from poolhouse.connectors import native_options
+from poolhouse.connectors.credentials import REFUSALS
 from poolhouse.connectors.native_cancel import Floor, say
+from poolhouse.connectors.native_options import NativeOptions
 from poolhouse.connectors.sockets import looks_alive, shut_down
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ CUT = "the connection ended in the middle of an answer"
 class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries no types
     """The driver's connection, watched."""
 
+    #: What it was made of, and who tells its password.
+    options: NativeOptions | None = None
     connect_timeout: float
     send_receive_timeout: float
     sync_request_timeout: float
@@ -108,6 +112,19 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
             raise NetworkError("the connection is closed")
         self.disconnect()
         host, port = self.hosts[0]
+        telling = None if self.options is None else self.options.telling
+        for again in (False, True):
+            if telling is not None and self.options is not None:
+                self.password = self.options.told(telling.ask())
+            try:
+                self._open(host, port)
+                break
+            except ServerException as error:
+                if again or telling is None or error.code not in REFUSALS:
+                    raise
+        self._end_if_late()
+
+    def _open(self, host: str, port: int) -> None:
         patience, self.send_receive_timeout = self.send_receive_timeout, self.connect_timeout
         try:
             self._init_connection(host, port)
@@ -117,7 +134,6 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
             raise
         finally:
             self.send_receive_timeout = patience
-        self._end_if_late()
 
     def receive_hello(self) -> None:
         """Read the server's greeting; a port of HTTP, which waits for us to speak, is named."""

@@ -12,6 +12,11 @@ meanwhile wait for the flight's end, and then look again: they find the answers,
 cancelled, the first of them leads. Each waits no longer than its own deadline, so a server that never answers costs
 everyone one connect time-out, not one after another. Threads and tasks of any event loop share the flights.
 
+**How much is kept.** The answers of :data:`MOST` identities, those used last: tokens that rotate and settings of each
+tenant make new identities for ever. Most identities of one server are told the same, and share what they were told. A
+key holds no secret, but a keyed digest of what the answers depend on (``http_options``); a function is known by itself,
+not by its address, which the next one may have (:class:`Whose`).
+
 **Locks.** ``_lock`` guards two dictionaries for a few instructions, never across a wait or a request. A child made by
 ``fork`` gets a fresh lock (another thread may have held it) and no flights (their leaders stayed in the parent), but
 keeps the answers.
@@ -25,10 +30,10 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["HANDSHAKES", "Flight", "Handshakes", "Identity", "Script"]
+__all__ = ["HANDSHAKES", "Flight", "Handshakes", "Identity", "Script", "Whose"]
 
 T = TypeVar("T")
 
@@ -38,17 +43,48 @@ Identity = tuple[str, Hashable]
 #: Seconds after which the answers are asked for anew: a server may have been upgraded behind its address.
 MAX_AGE = 600.0
 
+#: Identities whose answers are kept.
+MOST = 64
+
+
+class Whose:
+    """A function as a part of an identity: equal to that of the same function only, and keeps it no longer alive."""
+
+    __slots__ = ("_hash", "_of")
+
+    def __init__(self, function: Any) -> None:
+        self._hash = id(function)
+        try:
+            self._of: Callable[[], Any] = weakref.ref(function)
+        except TypeError:
+            # It cannot be referred to weakly: then each mention of it is one of its own.
+            self._of = lambda: None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Whose):
+            return NotImplemented
+        return other is self or ((function := self._of()) is not None and function is other._of())
+
+    def __hash__(self) -> int:
+        return self._hash
+
 
 class Script:
     """The recorded answers of one identity. Complete ones are shared by clients and never change."""
 
-    __slots__ = ("answers", "made", "server_settings")
+    __slots__ = ("_kin", "answers", "made", "server_settings")
 
-    def __init__(self, made: float) -> None:
+    def __init__(self, made: float, kin: Iterable[Mapping[str, Any]] = ()) -> None:
         self.made = made
+        self._kin = tuple(kin)
         self.answers: dict[Hashable, Any] = {}
         #: The driver's parsed settings: more than a thousand objects that all clients can share.
         self.server_settings: Mapping[str, Any] | None = None
+
+    def keep_settings(self, parsed: Mapping[str, Any]) -> None:
+        """*parsed* is what the server told; another identity that was told the same has it already."""
+        self.server_settings = next((known for known in self._kin if known == parsed), parsed)
+        self._kin = ()
 
 
 class Flight:
@@ -101,13 +137,18 @@ class Flight:
 class Handshakes:
     """The scripts of all identities in this process.
 
-    *clock* returns monotonic seconds; scripts older than *max_age* seconds are not used.
+    *clock* returns monotonic seconds; scripts older than *max_age* seconds are not used, and those of *most* identities
+    are kept.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, max_age: float = MAX_AGE) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, max_age: float = MAX_AGE, most: int = MOST
+    ) -> None:
         self.clock = clock
         self.max_age = max_age
+        self.most = most
         self._lock = threading.Lock()
+        # In the order of their last use.
         self._scripts: dict[Identity, Script] = {}
         self._flights: dict[Identity, Flight] = {}
         _instances.add(self)
@@ -160,16 +201,20 @@ class Handshakes:
         """(script, None, False): replay it; (empty script, flight, True): lead; (_, flight, False): wait."""
         now = self.clock()
         with self._lock:
-            script = self._scripts.get(identity)
-            if script is not None:
-                if now - script.made < self.max_age:
-                    return script, None, False
-                del self._scripts[identity]
+            script = self._scripts.pop(identity, None)
+            if script is not None and now - script.made < self.max_age:
+                self._scripts[identity] = script
+                return script, None, False
             flight = self._flights.get(identity)
             if flight is not None:
                 return Script(now), flight, False
             flight = self._flights[identity] = Flight()
-            return Script(now), flight, True
+            kin = [
+                each.server_settings
+                for (server, _), each in self._scripts.items()
+                if server == identity[0] and each.server_settings is not None
+            ]
+            return Script(now, kin), flight, True
 
     def _landed(self, identity: Identity, flight: Flight, ended: bool, deadline: float) -> None:
         """Raise when the waiter's time is up; otherwise it may look again."""
@@ -192,6 +237,8 @@ class Handshakes:
                 del self._flights[identity]
                 if script is not None:
                     self._scripts[identity] = script
+                    while len(self._scripts) > self.most:
+                        del self._scripts[next(iter(self._scripts))]
         flight.end(error)
 
     def _after_fork_in_child(self) -> None:

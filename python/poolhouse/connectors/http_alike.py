@@ -5,6 +5,11 @@ with each query. Behind one address another server may answer later: an older on
 such a setting and with it every query on this connection. So an error that names one of them takes the connection out
 of use at its return, and the next connect asks anew. One that names a setting of the borrower's leaves it in the pool.
 
+**A secret that is refused.** Where a function tells it (``credentials``), it is asked once more and the request is sent
+again, unless its body was a stream that nobody can send twice; then the next request goes with the new secret. The
+header stays as it is now when the connection comes back: it is no borrower's change, and else each borrower would be
+refused once.
+
 Private names of the driver used: ``_add_integration_tag``, ``_reported_libs``, and the ``execute_*`` of its transports.
 """
 
@@ -15,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from clickhouse_connect.driver._backend.httpcommon import add_integration_tag
 
+from poolhouse.connectors.credentials import REFUSALS
 from poolhouse.connectors.judgement import HANDSHAKE_CODES, http_error_code
 
 if TYPE_CHECKING:
@@ -23,8 +29,10 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.exceptions import DatabaseError
 
     from poolhouse.connectors.baseline import Baseline
+    from poolhouse.connectors.credentials import Telling
+    from poolhouse.connectors.http_options import HttpOptions
 
-__all__ = ["InsertsOnce", "Learnt", "Tagged"]
+__all__ = ["InsertsOnce", "Learnt", "Renewing", "Tagged", "note_status"]
 
 #: Sent with each query once the driver's probe of it was answered.
 _PROTOCOL = "client_protocol_version"
@@ -97,6 +105,47 @@ class Learnt:
             return True
         refused = str(error).partition("Maybe you meant")[0]
         return any(name in refused for name in self._sent)
+
+
+_UNAUTHORIZED = 401
+_STATUS = "_poolhouse_status"
+
+
+def note_status(error: BaseException, status: int) -> None:
+    """Keep the HTTP status that *error* was made of: the driver tells it in the text only."""
+    setattr(error, _STATUS, status)
+
+
+class Renewing:
+    """A transport whose secret may be told by a function."""
+
+    headers: dict[str, str]
+    #: None: the secret is fixed.
+    telling: Telling | None = None
+    #: The header for a secret; it raises where a header carries none such.
+    authorize: Callable[[Any], str]
+    #: The header of the secret that was told last.
+    authorization = ""
+
+    def tells_by(self, options: HttpOptions) -> None:
+        """The secret is that of *options*, and may be told by a function from now on."""
+        self.telling = options.telling
+        if self.telling is not None:
+            self.authorize = options.authorize
+            self.authorization = options.authorization
+
+    def refuses_secret(self, error: BaseException) -> bool:
+        """Whether the server refuses with *error* what a function told; a header of the user's is no matter of ours."""
+        if self.telling is None or self.headers.get("Authorization") != self.authorization:
+            return False
+        return http_error_code(error) in REFUSALS or getattr(error, _STATUS, None) == _UNAUTHORIZED
+
+    def renew(self, secret: Any) -> None:
+        """Go on with *secret*."""
+        self.authorization = self.headers["Authorization"] = self.authorize(secret)
+        baseline = self.__dict__.get("baseline")
+        if baseline is not None:
+            baseline.authorized(self.authorization)
 
 
 class Tagged:

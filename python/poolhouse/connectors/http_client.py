@@ -28,7 +28,7 @@ from urllib3 import PoolManager, Timeout
 
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
-from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Tagged
+from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Renewing, Tagged, note_status
 from poolhouse.connectors.http_options import HttpOptions
 from poolhouse.connectors.judgement import BUSY
 from poolhouse.connectors.kill import with_query_id
@@ -68,7 +68,7 @@ class _Answer:
         self.close()
 
 
-class _Backend(InsertsOnce, Learnt, HttpSyncBackend):
+class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
     """The driver's transport with the differences listed above."""
 
     pool: OneSocket
@@ -85,9 +85,25 @@ class _Backend(InsertsOnce, Learnt, HttpSyncBackend):
         backend.http_retries = 0
         return backend
 
-    def request(self, *args: Any, **kwargs: Any) -> Any:
+    def request(self, data: Any, *args: Any, **kwargs: Any) -> Any:
         if self.pool.busy:
             raise ProgrammingError(BUSY)
+        try:
+            return self._ask(data, *args, **kwargs)
+        except Error as error:
+            telling = self.telling
+            if telling is None or not self.refuses_secret(error):
+                raise
+            self.renew(telling.ask())
+            again = kwargs.get("retry_body")
+            if again is None and not (data is None or isinstance(data, (bytes, bytearray, str))):
+                # A stream, which is half sent.
+                raise
+            if again is not None:
+                data = again()
+        return self._ask(data, *args, **kwargs)
+
+    def _ask(self, *args: Any, **kwargs: Any) -> Any:
         if not self.names_queries:
             return super().request(*args, **kwargs)
         data, params, *rest = args if len(args) > 1 else (*args, kwargs.pop("params", None))
@@ -104,6 +120,7 @@ class _Backend(InsertsOnce, Learnt, HttpSyncBackend):
         try:
             super().error_handler(response, retried)
         except DatabaseError as error:
+            note_status(error, response.status)
             if self.refuted_by(error):
                 self.pool.spoil()
             raise
@@ -125,6 +142,7 @@ class PooledHttpClient(Tagged, HttpClient):
         forget: Callable[[], None],
     ) -> None:
         self.transport = transport
+        self._options = options
         self._playback: Playback | None = Playback(script)
         self._deadline = deadline
         super().__init__(pool_mgr=manager, **options.client_arguments(asynchronous=False))
@@ -143,7 +161,8 @@ class PooledHttpClient(Tagged, HttpClient):
     # Start-up.
 
     def _init_common_settings(self, tz_source: Any) -> None:
-        self._backend = _Backend.adopt(self._backend, self.transport)
+        backend = self._backend = _Backend.adopt(self._backend, self.transport)
+        backend.tells_by(self._options)
         super()._init_common_settings(tz_source)
 
     def _execute_operation(self, operation: Operation) -> object:

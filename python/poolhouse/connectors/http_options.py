@@ -6,21 +6,26 @@ password lives in one place, which never shows it.
 
 from __future__ import annotations
 
+import base64
 import difflib
 import functools
 import hashlib
 import inspect
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 
 from clickhouse_connect.driver.httpclient import HttpClient
 from clickhouse_connect.driver.httputil import check_env_proxy
 
-from poolhouse.connectors.handshake import Identity
+from poolhouse.connectors.credentials import Telling
+from poolhouse.connectors.handshake import Identity, Whose
 from poolhouse.errors import ConfigError
+from poolhouse.masking import Mask, check_carried
 
 __all__ = ["HttpOptions", "announced_seconds", "driver_option_names"]
 
@@ -75,6 +80,30 @@ def announced_seconds(header: str) -> float | None:
     return None
 
 
+#: What the name of a header may be made of.
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+def check_proxy(name: str, given: Any) -> None:
+    """Refuse a proxy's URL that cannot be read. It is never repeated: it may hold a password."""
+    if not given:
+        return
+    allowed = "the URL of an HTTP proxy, e.g. http://user:password@proxy.example:3128"
+    if not isinstance(given, str):
+        raise ConfigError(f"{name}=<hidden>: must be {allowed}")
+    url = given if "://" in given else f"http://{given}"
+    try:
+        parts = urlsplit(url)
+        port_is_good = parts.port is None or parts.port > 0
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and port_is_good
+    except ValueError:
+        sound = False
+    if not sound or re.search(r"[\s\0-\x1f\x7f]", url):
+        raise ConfigError(
+            f"{name}=<hidden>: must be {allowed}; percent-encode what is special in a user name or password"
+        )
+
+
 def _seconds(name: str, value: Any) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:
@@ -89,8 +118,8 @@ class HttpOptions:
     host: str = "localhost"
     port: int | None = None
     username: str | None = None
-    password: str = field(default="", repr=False)
-    access_token: str | None = field(default=None, repr=False)
+    password: str | Callable[[], Any] = field(default="", repr=False)
+    access_token: str | Callable[[], Any] | None = field(default=None, repr=False)
     database: str | None = None
     secure: bool = False
     verify: bool | str = True
@@ -123,8 +152,10 @@ class HttpOptions:
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise ConfigError.of(name, value, "an integer of 0 or more")
+        self._take_provider()
         if self.access_token and (self.username or self.password):
             raise ConfigError("access_token=<hidden>: must not be combined with username or password")
+        self._check_carried()
         if self.http_proxy and self.https_proxy:
             raise ConfigError("http_proxy and https_proxy: only one of them may be given")
         for name in self.driver_args:
@@ -132,6 +163,103 @@ class HttpOptions:
                 near = difflib.get_close_matches(name, driver_option_names(), 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise ConfigError(f"{name}: clickhouse-connect's client has no such argument{hint}")
+
+    def _take_provider(self) -> None:
+        """The driver's name for an access token that a function tells."""
+        provider = self.driver_args.get("token_provider")
+        if provider is None:
+            return
+        if self.access_token:
+            raise ConfigError("access_token, token_provider: only one of them may be given")
+        # Frozen dataclasses are still filled by their own __post_init__ in this way.
+        object.__setattr__(self, "access_token", provider)
+        rest = {name: value for name, value in self.driver_args.items() if name != "token_provider"}
+        object.__setattr__(self, "driver_args", rest)
+
+    def _check_carried(self) -> None:
+        for name in ("password", "access_token"):
+            value: Any = getattr(self, name)
+            if value is not None and not isinstance(value, str) and not callable(value):
+                raise ConfigError(f"{name}=<hidden>: must be a string, or a function that tells one")
+            # A password goes in base64, which carries any character; the end of a line in it is a mistake.
+            check_carried(name, value, latin=name == "access_token")
+        check_carried("username", self.username, latin=bool(self.client_cert))
+        for name in ("client_name", "server_host_name", "proxy_path", "database"):
+            check_carried(
+                name, getattr(self, name, None) or self.driver_args.get(name), latin=name != "database"
+            )
+        headers: Mapping[Any, Any] = self.headers or {}
+        for header, value in headers.items():
+            if not isinstance(header, str) or not _TOKEN.fullmatch(header):
+                raise ConfigError("headers: the name of a header must be letters, digits and !#$%&'*+-.^_`|~")
+            if not isinstance(value, str):
+                raise ConfigError(
+                    f"headers[{header!r}]=<hidden>: must be a string, not {type(value).__name__}"
+                )
+            check_carried(f"headers[{header!r}]", value)
+        for name in self.settings or ():
+            check_carried("settings: a name", name, latin=False)
+        for name in ("http_proxy", "https_proxy"):
+            check_proxy(name, getattr(self, name))
+        # That of the environment is looked up, and checked, now.
+        self.proxy  # noqa: B018
+
+    @functools.cached_property
+    def telling(self) -> Telling | None:
+        """The function that tells the secret, where one was given."""
+        for name in ("access_token", "password"):
+            value: Any = getattr(self, name)
+            if callable(value):
+                return Telling(name, value, self.target)
+        return None
+
+    def having(self, secret: Any) -> HttpOptions:
+        """These options with the *secret* that the function told, checked as a fixed one is."""
+        telling = self.telling
+        assert telling is not None
+        try:
+            if not isinstance(secret, str):
+                kind = type(secret).__name__
+                raise ConfigError(f"{telling.option}=<hidden>: must be a string, not {kind}")
+            self.mask.learn(secret)
+            made = replace(self, **cast("Any", {telling.option: secret}))
+        except ConfigError as error:
+            raise telling.refused(error) from error
+        made.__dict__.update(mask=self.mask, telling=telling, authorize=self.authorize, proxy=self.proxy)
+        return made
+
+    def asked(self) -> HttpOptions:
+        """These options with what the function tells now. Raises ConnectFailed."""
+        return self if self.telling is None else self.having(self.telling.ask())
+
+    async def asked_async(self) -> HttpOptions:
+        """As :meth:`asked`, for tasks."""
+        return self if self.telling is None else self.having(await self.telling.ask_async())
+
+    @functools.cached_property
+    def authorize(self) -> Callable[[Any], str]:
+        """The Authorization header for a secret that the function told."""
+        return lambda secret: self.having(secret).authorization
+
+    @property
+    def authorization(self) -> str:
+        """The Authorization header that the driver makes of the secret."""
+        if self.access_token:
+            return f"Bearer {self.access_token}"
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+    @functools.cached_property
+    def mask(self) -> Mask:
+        """What hides the secrets in texts of others."""
+        secrets: list[Any] = [self.password, self.access_token]
+        for value in (self.headers or {}).values():
+            # What is shorter is no secret, but a number, say, that stands in many a text.
+            secrets += [each for each in {value, *value.split()} if len(each) >= 6]
+        for proxy in (self.http_proxy, self.https_proxy, self.proxy):
+            if isinstance(proxy, str):
+                userinfo = proxy.rpartition("@")[0].rpartition("://")[2]
+                secrets += [userinfo.partition(":")[2], unquote(userinfo.partition(":")[2])]
+        return Mask(each for each in secrets if isinstance(each, str))
 
     @property
     def interface(self) -> str:
@@ -167,22 +295,25 @@ class HttpOptions:
             or self.https_proxy
             or check_env_proxy(self.interface, self.host, self.actual_port)
         )
-        return (
+        named = (
             given if not given or "://" in given else f"{'https' if self.https_proxy else 'http'}://{given}"
         )
+        check_proxy(f"${self.interface}_proxy", named)
+        return named
 
     @functools.cached_property
     def identity(self) -> Identity:
         """What the answers of a handshake depend on: two connections share one only when all of this is equal."""
-        arguments = {n: v for n, v in self.driver_args.items() if n != "token_provider"}
-        # A function has no content to compare: each provider is an identity of its own.
-        provider = id(self.driver_args.get("token_provider"))
+        telling = self.telling
+        secret = (self.password, self.access_token) if telling is None else telling.option
         told = (
-            self.interface, self.user, self.password, self.access_token, provider, self.database, self.client_cert,
+            self.interface, self.user, secret, self.database, self.client_cert,
             self.proxy, self.server_host_name, self.query_limit, sorted((self.settings or {}).items(), key=str),
-            sorted((self.headers or {}).items(), key=str), sorted(arguments.items(), key=str),
+            sorted((self.headers or {}).items(), key=str), sorted(self.driver_args.items(), key=str),
         )  # fmt: skip
-        return self.server, hashlib.blake2b(repr(told).encode(), key=_DIGEST_KEY).digest()
+        digest = hashlib.blake2b(repr(told).encode(errors="surrogatepass"), key=_DIGEST_KEY).digest()
+        # What a function tells changes, and the server takes it for the same user.
+        return self.server, digest if telling is None else (digest, Whose(telling.function))
 
     def client_arguments(self, *, asynchronous: bool) -> dict[str, Any]:
         """The keyword arguments of the driver's client class."""

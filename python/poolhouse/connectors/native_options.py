@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from poolhouse.connectors.credentials import Telling
 from poolhouse.errors import ConfigError
+from poolhouse.masking import Mask, check_carried
 
 __all__ = [
     "NativeOptions",
@@ -55,7 +57,7 @@ class NativeOptions:
         host: str = "localhost",
         port: int | None = None,
         username: str | None = None,
-        password: str | None = None,
+        password: str | Callable[[], Any] | None = None,
         database: str | None = None,
         secure: bool = False,
         verify: bool = True,
@@ -96,7 +98,7 @@ class NativeOptions:
             "host": host,
             "port": self.port,
             "user": "default" if username is None else username,
-            "password": password or "",
+            "password": password if isinstance(password, str) else "",
             # The empty name is the user's own default.
             "database": database or "",
             "secure": secure,
@@ -107,10 +109,30 @@ class NativeOptions:
             "settings": self.settings,
             **driver_args,
         }
+        if password is not None and not isinstance(password, str) and not callable(password):
+            raise ConfigError("password=<hidden>: must be a string, or a function that tells one")
+        for name, value in (("username", username), ("password", password), ("client_name", client_name)):
+            check_carried(name, value, latin=False)
+        #: The function that tells the password, where one was given.
+        self.telling = Telling("password", password, self.target) if callable(password) else None
+        #: What hides the secrets in texts of others.
+        self.mask = Mask(each for each in (password, driver_args.get("keypass")) if isinstance(each, str))
         if ca_cert is not None:
             self.arguments["ca_certs"] = ca_cert
         if client_name is not None:
             self.arguments["client_name"] = client_name
+
+    def told(self, secret: Any) -> str:
+        """The *secret* that the function told, checked as a fixed one is."""
+        assert self.telling is not None
+        try:
+            if not isinstance(secret, str):
+                raise ConfigError(f"password=<hidden>: must be a string, not {type(secret).__name__}")
+            self.mask.learn(secret)
+            check_carried("password", secret, latin=False)
+        except ConfigError as error:
+            raise self.telling.refused(error) from error
+        return secret
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"

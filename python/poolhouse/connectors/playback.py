@@ -89,7 +89,7 @@ class Playback:
         these are all that a replay needs, and parsing the others each time would be most of what connecting costs.
         """
         if self._script.server_settings is None:
-            self._script.server_settings = parsed
+            self._script.keep_settings(parsed)
             names = {name for name, _ in written}
             for key, answer in self._script.answers.items():
                 if isinstance(answer, tuple):

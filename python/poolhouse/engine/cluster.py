@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 from poolhouse.cluster.discover import Discovery
 from poolhouse.cluster.sync import ClusterPool
 from poolhouse.engine.cluster_shared import configure_nodes, discovered, keep_discovering, make_group
+from poolhouse.engine.shared import refuse_async_secrets
 from poolhouse.engine.sync import Engine
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Cluster(Engine):
         return made
 
     def _begin(self, config: EngineConfig) -> None:
+        refuse_async_secrets(config)
         self._config = config
         self._group = make_group(config, asynchronous=False)
         self.pool = ClusterPool(self._group, config.pool)

@@ -17,12 +17,20 @@ from poolhouse.layers import build_config
 
 if TYPE_CHECKING:
     import inspect
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from poolhouse.events import PoolEvents
     from poolhouse.url import URL
 
-__all__ = ["EngineBase", "EngineOptions", "configure", "make_connector", "make_pool", "signature"]
+__all__ = [
+    "EngineBase",
+    "EngineOptions",
+    "configure",
+    "make_connector",
+    "make_pool",
+    "refuse_async_secrets",
+    "signature",
+]
 
 
 class EngineOptions(SharedOptions, total=False):
@@ -32,8 +40,8 @@ class EngineOptions(SharedOptions, total=False):
     host: str
     port: int | None
     username: str | None
-    password: str | None
-    access_token: str | None
+    password: str | Callable[[], str | Awaitable[str]] | None
+    access_token: str | Callable[[], str | Awaitable[str]] | None
     database: str | None
     path: str | None
     secure: bool
@@ -83,6 +91,17 @@ def configure(url: str | URL | None, given: Mapping[str, Any]) -> EngineConfig:
         base=base,
     )
     return replace(made, events=events, echo=echo)
+
+
+def refuse_async_secrets(config: EngineConfig) -> None:
+    """Refuse, for an engine of threads, a secret that an async function tells."""
+    from poolhouse.connectors.credentials import is_asynchronous
+
+    for connection in config.nodes or (config.connection,):
+        told = {**vars(connection), **connection.driver_args}
+        for name in ("password", "access_token", "token_provider"):
+            if is_asynchronous(told.get(name)):
+                raise ConfigError(f"{name}: an async function needs create_async_engine")
 
 
 def _driver_options(family: str) -> frozenset[str]:

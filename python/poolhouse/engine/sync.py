@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from poolhouse.engine.shared import EngineBase, EngineOptions, configure, make_connector, make_pool, signature
+from poolhouse.engine.shared import (
+    EngineBase,
+    EngineOptions,
+    configure,
+    make_connector,
+    make_pool,
+    refuse_async_secrets,
+    signature,
+)
 from poolhouse.engine.statements import Statements
 
 if TYPE_CHECKING:
@@ -42,7 +50,9 @@ def create_engine(url: str | URL | None = None, **given: Unpack[EngineOptions]) 
         min_idle, max_idle_time, keepalive, max_waiting, name, check_bypass, retry_connect_for, overflow_linger,
             create_in, leak_detection: See :class:`poolhouse.config.PoolConfig`.
         host, port, username, password, access_token, database: Which server, and as whom. ``$CLICKHOUSE_PASSWORD`` is
-            used when no password is given in any other way.
+            used when no password is given in any other way. *password* and *access_token* may be functions that tell
+            one (``async`` ones with :func:`create_async_engine`): asked at each connect, and once more when the server
+            refuses it.
         secure, verify, ca_cert, client_cert, client_cert_key, tls_mode, server_host_name: TLS.
         http_proxy, https_proxy, proxy_path: The way to the server.
         compress: True (default), False, or the name of a method, e.g. ``"lz4"``.
@@ -100,6 +110,7 @@ class Engine(EngineBase, Statements):
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
+        refuse_async_secrets(config)
         self._connector = make_connector(config, asynchronous=False)
         self.pool: ConnectionPool[Any] = make_pool(config, self._connector, asynchronous=False)
         # The pool's native methods themselves: no Python frame between a borrower and the pool.

@@ -34,6 +34,7 @@ LOCAL: dict[str, Callable[[Effort, Progress], Work]] = {
     "tasks": many_tasks.tasks_held,
     "mixed": many_tasks.mixed,
     "spike": growth.spike,
+    "histories": growth.histories,
     "burst": growth.burst,
     "wake": waiters.wake,
     "wake task": waiters.wake_task,

@@ -87,6 +87,10 @@ CLAIMS = (
     ),
     Claim("50 jobs on 5 warm connections: new connections", "spike", "new connections", "<=", 1, always=True),
     Claim(
+        "the same after each history: new connections", "histories", "new connections", "<=", 1, always=True
+    ),
+    Claim("jobs that turned long: connects waited for", "histories", "connects waited for", "<=", 2),
+    Claim(
         "20 at once on a cold pool that connects in 20 ms: last served after",
         "burst",
         "served after ms",

@@ -12,7 +12,7 @@ from benches.model import OURS, Figure, Work
 from benches.peers import threads
 from benches.sampling import Effort, Progress, interleave
 
-__all__ = ["burst", "spike"]
+__all__ = ["burst", "histories", "spike"]
 
 DEFAULTS = "poolhouse, 5+10"
 
@@ -135,6 +135,127 @@ def _spike(pool: threads.ThreadPool, made: list[int]) -> tuple[int, float, float
     new = made[0] - before
     pool.close()
     return new, max(waits), took
+
+
+CONNECT = 0.150
+JOB = 0.002
+WARM = 5
+
+
+def histories(effort: Effort, progress: Progress) -> Work:
+    work = Work(
+        "histories",
+        "50 jobs at once on 5 warm connections, by what these did before",
+        "new connections",
+        "A connect takes 150 ms, a job 2 ms. Best possible: no new connection, and a longest wait of 18 ms; "
+        "where jobs turned long (1 s), 45 new ones, and 150 ms. Capacity 50.",
+    )
+    cases = {
+        name: (lambda before=before, job=job, ahead=ahead: _after(before, job, ahead))
+        for name, (before, job, ahead) in {
+            "opened in parallel": (_parallel, JOB, 0),
+            "opened one by one": (_one_by_one, JOB, 0),
+            "opened by min_idle": (_single_job, JOB, WARM),
+            "one slow loan long ago": (_slow_once, JOB, 0),
+            "one of five in a long report": (_with_report, JOB, 0),
+            "1 % slow among brief ones": (_slow_at_times, JOB, 0),
+            "jobs turn long": (_parallel, 1.0, 0),
+        }.items()
+    }
+    outcomes = interleave(cases, effort.few_rounds, progress)
+    work.series = {name: [float(new) for new, _ in rounds] for name, rounds in outcomes.items()}
+    work.columns["longest wait, ms"] = {
+        name: [longest * 1e3 for _, longest in rounds] for name, rounds in outcomes.items()
+    }
+    brief = [new for name, rounds in work.series.items() if name != "jobs turn long" for new in rounds]
+    work.figures["new connections"] = Figure.of(brief)
+    work.figures["connects waited for"] = Figure.of(
+        longest / CONNECT for _, longest in outcomes["jobs turn long"]
+    )
+    return work
+
+
+def _jobs(pool: threads.ThreadPool, count: int, seconds: float = JOB) -> float:
+    """So many at once; the longest wait for a connection (seconds)."""
+    waits: list[float] = []
+
+    def job() -> None:
+        began = time.perf_counter()
+        conn = pool.get()
+        waits.append(time.perf_counter() - began)
+        time.sleep(seconds)
+        pool.put(conn)
+
+    _together(count, job)
+    return max(waits)
+
+
+def _parallel(pool: threads.ThreadPool) -> None:
+    ready = threading.Barrier(WARM)
+
+    def warm() -> None:
+        conn = pool.get()
+        ready.wait(30)
+        pool.put(conn)
+
+    _together(WARM, warm)
+    for _ in range(5):
+        _jobs(pool, WARM)
+
+
+def _one_by_one(pool: threads.ThreadPool) -> None:
+    for conn in [pool.get() for _ in range(WARM)]:
+        pool.put(conn)
+    for _ in range(10):
+        _jobs(pool, 1)
+
+
+def _single_job(pool: threads.ThreadPool) -> None:
+    _jobs(pool, 1)
+    time.sleep(2 * CONNECT)
+
+
+def _slow_once(pool: threads.ThreadPool) -> None:
+    _parallel(pool)
+    _jobs(pool, WARM, 0.4)
+    for _ in range(2):
+        _jobs(pool, WARM)
+
+
+def _with_report(pool: threads.ThreadPool) -> None:
+    _parallel(pool)
+    threading.Thread(target=_jobs, args=(pool, 1, 2.0)).start()
+    for _ in range(30):
+        _jobs(pool, 1)
+
+
+def _slow_at_times(pool: threads.ThreadPool) -> None:
+    _parallel(pool)
+    for number in range(200):
+        _jobs(pool, 1, 0.3 if number % 100 == 50 else JOB)
+
+
+def _after(before: Callable[[threads.ThreadPool], None], seconds: float, ahead: int) -> tuple[int, float]:
+    """(new connections, longest wait)."""
+    from poolhouse import ConnectionPool
+
+    made: list[Any] = []
+
+    def connect() -> Any:
+        time.sleep(CONNECT)
+        made.append(noop.Connection())
+        return made[-1]
+
+    pool = ConnectionPool(connect, pool_size=50, max_overflow=0, min_idle=ahead)
+    used = threads.ThreadPool(pool.get, pool.return_connection, pool.close_all, pool=pool)
+    before(used)
+    warm = len(made)
+    longest = _jobs(used, 50, seconds)
+    # A connect that is under way ends too.
+    time.sleep(2 * CONNECT)
+    new = len(made) - warm
+    used.close()
+    return new, longest
 
 
 def burst(effort: Effort, progress: Progress) -> Work:

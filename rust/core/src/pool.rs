@@ -66,6 +66,7 @@ use crate::arena::Arena;
 use crate::capacity::{Capacity, MAX_CAPACITY};
 use crate::gate::Gate;
 use crate::group::Groups;
+use crate::growth::LastTwo;
 use crate::planted::{planted, Fault};
 use crate::slot::{Group, Hand, Slot, SlotWord, State, GENERATIONS};
 use crate::stats::Counters;
@@ -169,6 +170,8 @@ pub struct Pool<S, N> {
     pub(crate) moved: Gauge,
     /// Moving average of a connect (ns), 0 while none is known.
     pub(crate) connect_time: Gauge,
+    /// How long the last connects took.
+    pub(crate) connects_took: LastTwo,
     pub(crate) counters: Counters,
     pub(crate) settings: Settings,
 }
@@ -198,6 +201,7 @@ impl<S: Default, N: Default> Pool<S, N> {
             loose_until: Gauge::default(),
             moved: Gauge::default(),
             connect_time: Gauge::default(),
+            connects_took: LastTwo::default(),
             counters: Counters::default(),
             settings,
         }

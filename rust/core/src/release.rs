@@ -128,11 +128,7 @@ impl<S: Default, N: Default> Pool<S, N> {
 /// Count a loan that ends now.
 #[inline(always)]
 fn note_use<S>(slot: &Slot<S>, now: u64) {
-    let took = now.saturating_sub(slot.since.get());
-    let uses = slot.uses.get();
-    let mean = slot.use_time.get();
-    // A moving average over about four loans; a single number, so it may be read while it changes.
-    slot.use_time.set(if uses == 0 { took } else { mean - mean / 4 + took / 4 });
-    slot.uses.set(uses + 1);
+    slot.lasted.note(now.saturating_sub(slot.since.get()));
+    slot.uses.set(slot.uses.get() + 1);
     slot.last_used.set(now);
 }

@@ -133,12 +133,13 @@ impl<S: Default, N: Default> Pool<S, N> {
         // Who is granted it may come for it a while later; until then it is out since now.
         slot.since.set(now);
         slot.uses.set(0);
-        slot.use_time.set(0);
+        slot.lasted.forget();
         // Where the order of return counts, a new connection stands at its end.
         let generation = if self.settings.lifo { word.generation() } else { self.next_generation(word) };
         slot.put(SlotWord::new(State::Lent, group, generation));
         let mean = self.connect_time.get();
         self.connect_time.set(if mean == 0 { took.max(1) } else { (mean - mean / 4 + took / 4).max(1) });
+        self.connects_took.note(took.max(1));
     }
 
     fn forget_connection(&self, host: &impl Host, hand: &Hand, group: Group) {

@@ -16,6 +16,7 @@
 //!
 //! A slot in LENT that no lease names, or in CONNECTING, is in somebody's hand: only that thread may write it.
 
+use crate::growth::LastTwo;
 use crate::planted::{ordered, planted, Fault};
 use crate::sync::{AtomicU64, Gauge, Owned, FAILED, LOAD, RMW};
 
@@ -116,8 +117,8 @@ pub(crate) struct Slot<S> {
     pub(crate) since: Gauge,
     /// Loans of the present connection.
     pub(crate) uses: Gauge,
-    /// Moving average of how long a loan lasts (ns).
-    pub(crate) use_time: Gauge,
+    /// How long the last loans of the present connection lasted.
+    pub(crate) lasted: LastTwo,
     /// What the engine keeps here: the connection itself, its holder.
     pub(crate) data: S,
 }

@@ -1,6 +1,7 @@
 //! Tests of the small parts: words, capacity, lifetime, growth.
 
 use crate::capacity::{Capacity, MAX_CAPACITY};
+use crate::growth::LastTwo;
 use crate::pool::{Host, Pool, Settings};
 use crate::slot::{Group, Hand, Loan, SlotWord, State, GENERATIONS, GROUPS};
 use crate::waiter::{NodeWord, Verdict};
@@ -216,67 +217,125 @@ fn a_ping_gives_way() {
     pool.audit().unwrap();
 }
 
-/// Cold, each borrower creates. Warm, a create that costs more than the expected wait is held back for as long as it takes; an overdue
-/// loan is not counted on.
-#[test]
-fn a_create_is_held_back_while_a_return_is_expected() {
-    const CONNECT: u64 = 150_000_000;
-    const USE: u64 = 2_000_000;
+/// A pool on which *connections* were opened in *took* each, and given back after the loan of each in *lasted*, all at the time 0 on.
+fn warm(took: u64, lasted: &[u64]) -> Pool<(), ()> {
     let pool = Pool::<(), ()>::new(Settings { max_overflow: 50, ..Settings::default() });
-    let engine = Engine(&pool);
-    assert_eq!(pool.held_until(0, 0), None, "nothing is known");
-    let loan = connect(&pool, CONNECT, 0);
-    assert_eq!(pool.held_until(0, 0), None, "no loan of this connection has ended");
-    pool.release(&engine, loan, 0, USE).unwrap();
-    let now = 2 * USE;
-    pool.try_acquire(0, 0, now).unwrap();
-    assert_eq!(pool.held_until(0, now), Some(now + CONNECT));
-    assert_eq!(pool.held_until(1, now), None, "no loan of that group is out");
-    let late = now + 4 * USE + 10_000_001;
-    assert_eq!(pool.held_until(0, late), None, "the loan is overdue");
+    let loans: Vec<Loan> = lasted.iter().map(|_| connect(&pool, took, 0)).collect();
+    for (loan, lasted) in loans.into_iter().zip(lasted) {
+        pool.release(&Engine(&pool), loan, 0, *lasted).unwrap();
+    }
+    pool
 }
 
-/// The expected wait is the average over the number of those due, times those ahead; at the cost of a connect it is worth it.
+const MS: u64 = 1_000_000;
+
+/// Cold, each borrower creates. Warm, a create that costs more than the expected wait is held back for three quarters of what it takes; an
+/// overdue loan is not counted on.
 #[test]
-fn the_expected_wait_is_exact() {
+fn a_create_is_held_back_while_a_return_is_expected() {
+    const CONNECT: u64 = 150 * MS;
+    const USE: u64 = 2 * MS;
     let pool = Pool::<(), ()>::new(Settings { max_overflow: 50, ..Settings::default() });
     let engine = Engine(&pool);
-    let loans: Vec<Loan> = (0..3).map(|_| connect(&pool, 1, 0)).collect();
-    for (loan, took) in loans.iter().zip([3_000, 5_000, 7_000]) {
-        pool.release(&engine, *loan, 0, took).unwrap();
-    }
-    let held = |connect| {
-        pool.connect_time.set(connect);
-        pool.held_until(0, 10_000)
-    };
-    assert_eq!(held(9_000), None, "nothing is lent");
-    let now = 10_000;
-    // Two of three are out, for 4,000 or 5,000 or 6,000 on average, as the case may be.
-    let [one, two] = [(); 2].map(|()| pool.try_acquire(0, 0, now).unwrap().0);
-    let mean = (pool.slot(one.slot).use_time.get() + pool.slot(two.slot).use_time.get()) / 2;
-    assert_eq!([held(mean / 2), held(mean / 2 + 1)], [None, Some(now + mean / 2 + 1)]);
-    pool.gate.enter();
-    pool.gate.enter();
-    let wait = mean * 3 / 2;
-    assert_eq!([held(wait), held(wait + 1)], [None, Some(now + wait + 1)], "two are ahead");
-    let (first, second) = (pool.grow(0).unwrap(), pool.grow(0).unwrap());
-    assert_eq!([held(mean / 2), held(mean / 2 + 1)], [None, Some(now + mean / 2 + 1)], "each has a connect of its own");
-    pool.give_up(&engine, first, 0);
-    assert_eq!([held(mean), held(mean + 1)], [None, Some(now + mean + 1)]);
-    pool.give_up(&engine, second, 0);
-    pool.gate.leave();
-    pool.gate.leave();
-    // Overdue at four times its average and the grace, to the nanosecond.
-    let means = [one, two].map(|loan| pool.slot(loan.slot).use_time.get());
-    let last = now + means[0].max(means[1]) * 4 + 10_000_000;
-    pool.connect_time.set(u64::MAX / 2);
-    assert!(pool.held_until(0, last).is_some());
-    assert_eq!(pool.held_until(0, last + 1), None);
+    assert_eq!(pool.held_until(0, 0), None, "no connect is known");
+    let loan = connect(&pool, CONNECT, 0);
+    let held = |now| Some(now + CONNECT / 4 * 3);
+    assert_eq!(
+        [pool.held_until(0, CONNECT), pool.held_until(0, CONNECT + 1)],
+        [held(CONNECT), None],
+        "no loan is known"
+    );
+    pool.release(&engine, loan, 0, USE).unwrap();
+    let now = 2 * USE;
+    assert_eq!(pool.held_until(0, now), None, "nothing is lent");
+    pool.try_acquire(0, 0, now).unwrap();
+    assert_eq!(pool.held_until(0, now), held(now));
+    assert_eq!(pool.held_until(1, now), None, "no loan of that group is out");
+    let last = now + 4 * USE + CONNECT / 2;
+    assert_eq!([pool.held_until(0, last), pool.held_until(0, last + 1)], [held(last), None], "the loan is overdue");
     let never = Pool::<(), ()>::new(Settings { hold_back: false, ..Settings::default() });
-    let loan = connect(&never, 1_000_000, 0);
-    never.release(&Engine(&never), loan, 0, 5).unwrap();
-    never.try_acquire(0, 0, 5).unwrap();
+    connect(&never, CONNECT, 0);
     assert_eq!(never.held_until(0, 5), None);
+}
+
+/// The grace of a brief connect is 10 ms, and a connect as brief as the way to a sleeper is not worth a wait.
+#[test]
+fn a_brief_connect_is_held_back_less() {
+    let pool = warm(8 * MS, &[MS]);
+    pool.try_acquire(0, 0, 0).unwrap();
+    let last = 4 * MS + 10 * MS;
+    assert_eq!([pool.held_until(0, last), pool.held_until(0, last + 1)], [Some(last + 6 * MS), None]);
+    let pool = Pool::<(), ()>::new(Settings { brief: 50_000, ..Settings::default() });
+    connect(&pool, 50_000, 0);
+    assert_eq!(pool.held_until(0, 0), None);
+}
+
+/// The expected wait is what loans last over the number of those due, times those ahead; at the cost of a connect it is worth it.
+#[test]
+fn the_expected_wait_is_exact() {
+    let pool = warm(10 * MS, &[8 * MS, 9 * MS, 30 * MS]);
+    let now = 40 * MS;
+    for _ in 0..2 {
+        pool.try_acquire(0, 0, now).unwrap();
+    }
+    let held = Some(now + 10 * MS / 4 * 3);
+    assert_eq!(pool.held_until(0, now), held, "two are out, so 4 ms");
+    pool.gate.enter();
+    assert_eq!(pool.held_until(0, now), held, "one is ahead, so 8 ms");
+    pool.gate.enter();
+    assert_eq!(pool.held_until(0, now), None, "two are ahead, so 12 ms");
+    let own = pool.grow(0).unwrap();
+    assert_eq!(pool.held_until(0, now), held, "one of them has a connect of its own");
+    pool.give_up(&Engine(&pool), own, 0);
+    pool.gate.leave();
+    pool.gate.leave();
+}
+
+/// L15: the briefest of the recent loans counts, whatever those of other slots, of earlier times and of another group lasted.
+#[test]
+fn l15_one_loan_does_not_stand_for_all() {
+    let hour = 3_600_000 * MS;
+    let held = |lasted: &[u64], now: u64| {
+        let pool = warm(150 * MS, lasted);
+        for _ in 0..5 {
+            pool.try_acquire(0, 0, now);
+        }
+        for _ in 0..40 {
+            pool.gate.enter();
+        }
+        let held = pool.held_until(0, now);
+        for _ in 0..40 {
+            pool.gate.leave();
+        }
+        held.is_some()
+    };
+    let now = 700 * MS;
+    assert!(held(&[600 * MS, 450 * MS, 300 * MS, 150 * MS, 2 * MS], now), "opened one by one");
+    assert!(held(&[0; 5], now), "opened ahead");
+    assert!(!held(&[600 * MS; 5], now), "all of them last long");
+    assert!(held(&[600 * MS; 5], now + hour), "that was an hour ago");
+    let pool = warm(150 * MS, &[600 * MS]);
+    for lasted in [2 * MS, 500 * MS] {
+        let loan = pool.try_acquire(0, 0, now).unwrap().0;
+        pool.release(&Engine(&pool), loan, 0, now + lasted).unwrap();
+    }
+    pool.try_acquire(0, 0, now).unwrap();
+    assert!(pool.held_until(0, now).is_some(), "one of the last two was brief");
+    assert_eq!(pool.loans_last(1, now), None, "another group");
+}
+
+/// Two are kept, and told apart from none; what takes longer than 4.3 s counts as that.
+#[test]
+fn the_last_two_are_kept() {
+    let two = LastTwo::default();
+    assert_eq!(two.briefest(), None);
+    let seen = [5, 7, 9, u64::MAX, u64::MAX, 0].map(|took| {
+        two.note(took);
+        two.briefest().unwrap()
+    });
+    assert_eq!(seen, [5, 5, 7, 9, u64::from(u32::MAX) - 1, 0]);
+    two.forget();
+    assert_eq!(two.briefest(), None);
 }
 
 /// The lives of the first connections, from their seed: SplitMix64 of the number, over a fifth of the lifetime.
@@ -288,24 +347,6 @@ fn lives_are_repeatable() {
     };
     assert_eq!(lives(0), [2_964_016_218_086_178, 3_289_299_842_125_073, 3_580_967_684_453_330]);
     assert_eq!(lives(7), [3_044_486_479_441_272, 3_474_815_136_509_029, 3_364_325_449_762_950]);
-}
-
-/// Of four loans the average moves by a quarter with each.
-#[test]
-fn the_average_loan_is_exact() {
-    let pool = Pool::<(), ()>::new(Settings::default());
-    let mut loan = connect(&pool, 1, 0);
-    let mut now = 0;
-    let means: Vec<u64> = [1_000, 2_000, 401]
-        .into_iter()
-        .map(|took| {
-            now += took;
-            pool.release(&Engine(&pool), loan, 0, now).unwrap();
-            loan = pool.try_acquire(0, 0, now).unwrap().0;
-            pool.slot(loan.slot).use_time.get()
-        })
-        .collect();
-    assert_eq!(means, [1_000, 1_250, 1_038]);
 }
 
 /// Each of three reasons alone ends the life of a connection, and an unused one is lent however old it is.

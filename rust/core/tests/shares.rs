@@ -60,7 +60,11 @@ impl Crowd {
 
     fn want(&mut self, group: usize, now: u64) {
         self.engines[group].now.set(now);
-        let end = self.engines[group].acquire();
+        let end = match self.engines[group].acquire() {
+            // A connect takes a nanosecond here, so a create that is held back is due before anything else happens.
+            End::Sleeps(sleeper) if sleeper.due.is_some() => self.engines[group].poll(sleeper, true),
+            end => end,
+        };
         self.take(group, now, now, end);
     }
 

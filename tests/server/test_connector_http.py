@@ -106,7 +106,11 @@ def test_ch03_a_replayed_client_is_like_one_that_asked(server: ServerProcess) ->
     assert states[0] == states[1]
     assert replayed.server_settings == asked.server_settings
     transports = [
-        {k: v for k, v in vars(c._backend).items() if k not in ("http", "pool", "_forget", "timeout", "baseline")}
+        {
+            k: v
+            for k, v in vars(c._backend).items()
+            if k not in ("http", "pool", "_forget", "timeout", "baseline")
+        }
         for c in (replayed, asked)
     ]
     assert transports[0] == transports[1]

@@ -184,7 +184,7 @@ async def test_ch07_inserts_keep_their_socket_when_the_answer_comes_in_pieces(
     front = proxy(clickhouse)
     http = connector(clickhouse, front.port)
     sender = await http.connect()
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nX-ClickHouse-Summary: {}\r\nTransfer-Encoding: chunked\r\n\r\n"
     for _ in range(3):
         front.answer_next(head, match=b"INSERT")
         task = asyncio.create_task(sender.raw_insert("pieces", ["a"], b"1\n", fmt="TabSeparated"))

@@ -5,6 +5,8 @@ A canary that dies names what a new release of a driver changed; the modules nam
 
 from __future__ import annotations
 
+import functools
+import http.client
 import inspect
 from typing import Any
 
@@ -102,12 +104,25 @@ def test_the_sync_transport() -> None:
     assert isinstance(urllib3.HTTPResponse.connection, property)
 
 
+def test_the_sync_transports_answers() -> None:
+    """one_answer: where http.client and urllib3 read heads and chunks."""
+    for name in ("_read_status", "_close_conn"):
+        assert callable(getattr(http.client.HTTPResponse, name)), name
+    assert callable(http.client._read_headers)  # type: ignore[attr-defined]
+    for name in ("_update_chunk_length", "_handle_chunk"):
+        assert callable(getattr(urllib3.HTTPResponse, name)), name
+    assert urllib3.connection.HTTPConnection.response_class is http.client.HTTPResponse
+
+
 async def test_the_async_transport() -> None:
     """one_aio_socket, aio_client: sessions, leases, and connecting without a request."""
     assert parameters(aiohttp.BaseConnector.connect) == ["req", "traces", "timeout"]
     assert parameters(http_async._TCPConnector._create_connection) == ["req", "traces", "timeout"]
     assert "middlewares" in parameters(aiohttp.ClientSession._request)
     assert hasattr(aiohttp, "ClientMiddlewareType")
+    assert {"loop"} <= set(parameters(ResponseHandler))
+    assert callable(ResponseHandler.set_response_params)
+    assert callable(ResponseHandler.read)
     for name in ("should_close", "closed"):
         assert isinstance(getattr(ResponseHandler, name), property), name
     client = AsyncClient(**HttpOptions().client_arguments(asynchronous=True))
@@ -117,5 +132,8 @@ async def test_the_async_transport() -> None:
     assert backend.session_lease is not None
     assert backend.session_lease._inflight == 0
     assert isinstance(backend.session_lease.session._connector, aiohttp.BaseConnector)
+    assert backend.session_lease.session._response_class is aiohttp.ClientResponse
+    assert backend.session_lease.session._retry_connection is True
+    assert isinstance(backend.session_lease.session._connector._factory, functools.partial)
     assert callable(client._force_close)
     client._force_close()

@@ -11,6 +11,7 @@ Private names of the driver used: ``_initialize``, ``_execute_operation``, ``_ap
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -27,16 +28,27 @@ from clickhouse_connect.driver.exceptions import (
     StreamFailureError,
 )
 
+from poolhouse.connectors.answer import (
+    BadAnswer,
+    NotClickHouse,
+    Question,
+    error_is_clickhouses,
+    foreign,
+    judged,
+    proven,
+)
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Renewing, Tagged, note_status
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
 from poolhouse.connectors.judgement import BUSY, chain
-from poolhouse.connectors.kill import with_query_id
-from poolhouse.connectors.one_aio_socket import AioSocket, OneSocketConnector, open_socket
+from poolhouse.connectors.one_aio_socket import AioSocket, OneSocketConnector, answers_of, open_socket
 from poolhouse.connectors.playback import Playback, described, insert_compression
+from poolhouse.connectors.query_id import with_query_id
 
 __all__ = ["PooledAsyncHttpClient"]
+
+logger = logging.getLogger("poolhouse.connector")
 
 #: The pool decides how long a connection may idle, not aiohttp.
 _NEVER = 10.0 * 365 * 24 * 3600
@@ -46,8 +58,8 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
     """The driver's transport: one socket, inserts sent once, answers read to their end."""
 
     watched: AioSocket
-    #: Whether each request is to have a query id, which the socket keeps.
-    names_queries = False
+    #: How often a command that reads may be sent again; of a query, the driver says it.
+    query_retries = 0
 
     @classmethod
     def adopt(cls, made: HttpAsyncBackend, watched: AioSocket) -> _Backend:
@@ -73,6 +85,9 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
         )
         if plain is not None:
             plain._close()  # it has no connection yet
+        session._response_class = answers_of(self.watched)
+        # aiohttp would send a GET again, on a socket that nobody has counted.
+        session._retry_connection = False
         return session
 
     def request_options(self) -> dict[str, Any]:
@@ -109,19 +124,55 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
             self.session.headers["Authorization"] = self.authorization
 
     async def _ask(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
-        self.watched.discard_if_dead()
-        if self.names_queries:
-            data, params, *rest = args if len(args) > 1 else (*args, kwargs.pop("params", None))
-            params, self.watched.query_id = with_query_id(params, self.client_settings)
-            args = (data, params, *rest)
-        response = await super().request(*args, **kwargs)
-        self.watched.answering(response.content)
+        watched = self.watched
+        data, params, *rest = args if len(args) > 1 else (*args, kwargs.pop("params", None))
+        # The driver would send again after 429, 503 and 504, too, and under the id of the first.
+        again = kwargs.get("retries", self.query_retries) if kwargs.pop("retryable", False) else 0
+        kwargs["retryable"] = False
+        native = watched.native and bool(kwargs.get("stream"))
+        watched.quotes = self.show_clickhouse_errors is True
+        response: aiohttp.ClientResponse | None = None
+        while response is None:
+            await watched.settle()
+            given, watched.query_id = with_query_id(params, self.client_settings)
+            watched.asking(Question(watched.query_id, native))
+            try:
+                response = await super().request(data, given, *rest, **kwargs)
+            except OperationalError as error:
+                if isinstance(error, BadAnswer):
+                    self.misjudged(error)
+                if again <= 0 or not watched.stale(error):
+                    raise
+                again -= 1
+            finally:
+                watched.question = Question()
+        watched.answering(response.content)
         announced = response.headers.get("Keep-Alive")
         if announced is not None:
-            self.watched.keep_alive = announced_seconds(announced)
+            watched.keep_alive = announced_seconds(announced)
         if not kwargs.get("stream"):
             await self._read_whole(response)
         return response
+
+    async def ping(self, timeout: float | None = None) -> bool:
+        try:
+            return bool(await super().ping(timeout))
+        except BadAnswer:
+            logger.debug("ping was answered by somebody else", exc_info=True)
+            return False
+
+    async def execute_query(self, context: Any, *args: Any, **kwargs: Any) -> Any:
+        watched = self.watched
+        watched.native = self.read_format == "Native" and not context.is_insert
+        try:
+            execution = await super().execute_query(context, *args, **kwargs)
+        finally:
+            watched.native = False
+        source = execution.source
+        if source is not None and watched.unproven:
+            question = Question(native=True)
+            source._gen_cache = proven(source.gen, source.response.headers, question, watched.habits)
+        return execution
 
     def explain(self, error: BaseException) -> None:
         """Say why the answer broke off: of one that did so before its first byte came, the driver keeps no cause."""
@@ -145,9 +196,19 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
 
     async def error_handler(self, response: aiohttp.ClientResponse, retried: bool = False) -> None:
         try:
+            # What was read once can be read again.
+            body = await response.read()
+        except aiohttp.ClientError:
+            body = b""
+        try:
             await super().error_handler(response, retried)
         except DatabaseError as error:
             note_status(error, response.status)
+            if not error_is_clickhouses(response.headers, body):
+                bad = NotClickHouse.of(f"HTTP status {response.status}", response.status)
+                bad = foreign(bad, response.headers, body, quote=self.watched.quotes)
+                note_status(bad, response.status)
+                raise bad from error
             if self.refuted_by(error):
                 self.watched.spoil()
             raise
@@ -188,6 +249,7 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
     async def start(self, script: Script, forget: Callable[[], None]) -> None:
         """Ask the start-up questions, or take their answers from *script*."""
         playback = self._playback = Playback(script)
+        self.transport.habits = script.habits
         await self._initialize()
         if playback.swallowed is not None:
             raise playback.swallowed
@@ -198,7 +260,7 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
         if not self.transport.open() and not await self.ping(self._options.connect_timeout):
             # An aiohttp that cannot connect without a request, and a script that needed none.
             raise OperationalError(f"no answer from {self._options.target}")
-        self._backend.names_queries = self._options.kill_on_cancel
+        self._backend.query_retries = self._options.query_retries
         Baseline(self, self._backend, self._client_settings, self.headers)
 
     async def _execute_operation(self, operation: Operation) -> object:
@@ -234,6 +296,9 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
             return await super()._query_with_context(context)
         except StreamFailureError as error:
             self.transport.tainted = True
+            bad = judged(error)
+            if bad is not None:
+                raise bad from None
             self._backend.explain(error)
             raise
         except Error:

@@ -33,6 +33,8 @@ import weakref
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from poolhouse.connectors.answer import Habits
+
 __all__ = ["HANDSHAKES", "Flight", "Handshakes", "Identity", "Script", "Whose"]
 
 T = TypeVar("T")
@@ -70,14 +72,16 @@ class Whose:
 
 
 class Script:
-    """The recorded answers of one identity. Complete ones are shared by clients and never change."""
+    """The recorded answers of one identity. Complete ones are shared by clients, and their answers never change."""
 
-    __slots__ = ("_kin", "answers", "made", "server_settings")
+    __slots__ = ("_kin", "answers", "habits", "made", "server_settings")
 
     def __init__(self, made: float, kin: Iterable[Mapping[str, Any]] = ()) -> None:
         self.made = made
         self._kin = tuple(kin)
         self.answers: dict[Hashable, Any] = {}
+        #: What the server's answers carry, by which later ones are known.
+        self.habits = Habits()
         #: The driver's parsed settings: more than a thousand objects that all clients can share.
         self.server_settings: Mapping[str, Any] | None = None
 

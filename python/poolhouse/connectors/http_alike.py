@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from clickhouse_connect.driver._backend.httpcommon import add_integration_tag
 
+from poolhouse.connectors.answer import BadAnswer, WrongAnswer
 from poolhouse.connectors.credentials import REFUSALS
 from poolhouse.connectors.judgement import HANDSHAKE_CODES, http_error_code
 
@@ -105,6 +106,11 @@ class Learnt:
             return True
         refused = str(error).partition("Maybe you meant")[0]
         return any(name in refused for name in self._sent)
+
+    def misjudged(self, error: BadAnswer) -> None:
+        """An answer was refused; where that was for a habit of the server, the next connect learns its habits anew."""
+        if self._forget is not None and (isinstance(error, WrongAnswer) or error.status == 200):
+            self._forget()
 
 
 _UNAUTHORIZED = 401

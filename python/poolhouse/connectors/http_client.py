@@ -7,6 +7,9 @@ It is clickhouse-connect's ``HttpClient`` in everything a borrower sees. What di
   takes as long as the rest of the query;
 * inserts are sent once. The driver sends an insert again when the connection is reset after its body went out, but then
   nobody knows whether the first copy arrived;
+* reads are sent again only where the idle socket had been closed under them, never after a gateway's 429, 503 or 504;
+* each request has a query id, by which its answer is known;
+* what comes back must be ClickHouse's answer, as ``answer`` judges;
 * it keeps a :class:`Baseline`, so that its connector can undo a borrower's changes.
 
 Private names of the driver used: ``_init_common_settings``, ``_execute_operation``, ``_apply_init_result``,
@@ -16,29 +19,50 @@ Private names of the driver used: ``_init_common_settings``, ``_execute_operatio
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from clickhouse_connect.driver._backend.http_sync import HttpSyncBackend
 from clickhouse_connect.driver._backend.operations import Operation
-from clickhouse_connect.driver.exceptions import DatabaseError, Error, ProgrammingError, StreamFailureError
+from clickhouse_connect.driver.exceptions import (
+    DatabaseError,
+    Error,
+    OperationalError,
+    ProgrammingError,
+    StreamFailureError,
+)
 from clickhouse_connect.driver.httpclient import HttpClient
 from urllib3 import PoolManager, Timeout
+from urllib3.exceptions import HTTPError
 
+from poolhouse.connectors.answer import (
+    BadAnswer,
+    NotClickHouse,
+    Question,
+    error_is_clickhouses,
+    foreign,
+    judged,
+    proven,
+)
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Renewing, Tagged, note_status
 from poolhouse.connectors.http_options import HttpOptions
 from poolhouse.connectors.judgement import BUSY
-from poolhouse.connectors.kill import with_query_id
 from poolhouse.connectors.one_socket import OneSocket
 from poolhouse.connectors.playback import Playback, described, insert_compression
+from poolhouse.connectors.query_id import with_query_id
 
 __all__ = ["PooledHttpClient"]
 
+logger = logging.getLogger("poolhouse.connector")
 
-def _read(chunks: Iterable[Any], pool: OneSocket) -> Generator[Any, None, None]:
+
+def _read(response: Any, chunks: Iterable[Any], pool: OneSocket) -> Generator[Any, None, None]:
+    if pool.unproven:
+        chunks = proven(chunks, response.headers, Question(native=True), pool.habits)
     try:
         yield from chunks
     except Exception:
@@ -55,7 +79,7 @@ class _Answer:
         self.response = source.response
         self.exception_tag = source.exception_tag
         # Not a method's: a cycle with it would leave dropped answers to the garbage collector.
-        self.gen = _read(source.gen, pool)
+        self.gen = _read(source.response, source.gen, pool)
 
     def close(self) -> None:
         # The driver's own close would read what is left, even of a response that was closed meanwhile. It also sets a
@@ -72,8 +96,8 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
     """The driver's transport with the differences listed above."""
 
     pool: OneSocket
-    #: Whether each request is to have a query id, which the socket keeps.
-    names_queries = False
+    #: How often a command that reads may be sent again; of a query, the driver says it.
+    query_retries = 0
 
     @classmethod
     def adopt(cls, made: HttpSyncBackend, pool: OneSocket) -> _Backend:
@@ -104,14 +128,40 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
         return self._ask(data, *args, **kwargs)
 
     def _ask(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.names_queries:
-            return super().request(*args, **kwargs)
+        pool = self.pool
         data, params, *rest = args if len(args) > 1 else (*args, kwargs.pop("params", None))
-        params, self.pool.query_id = with_query_id(params, self.params)
-        return super().request(data, params, *rest, **kwargs)
+        # The driver would send again after 429, 503 and 504, too, and under the id of the first.
+        again = kwargs.get("retries", self.query_retries) if kwargs.pop("retryable", False) else 0
+        kwargs["retryable"] = False
+        native = pool.native and bool(kwargs.get("stream"))
+        while True:
+            given, pool.query_id = with_query_id(params, self.params)
+            pool.question = Question(pool.query_id, native)
+            pool.quotes = self.show_clickhouse_errors is True
+            try:
+                return super().request(data, given, *rest, **kwargs)
+            except OperationalError as error:
+                if isinstance(error, BadAnswer):
+                    self.misjudged(error)
+                if not pool.stale or again <= 0:
+                    raise
+                again -= 1
+            finally:
+                pool.question = Question()
 
-    def execute_query(self, *args: Any, **kwargs: Any) -> Any:
-        execution = super().execute_query(*args, **kwargs)
+    def ping(self, timeout: float | None = None) -> bool:
+        try:
+            return bool(super().ping(timeout))
+        except BadAnswer:
+            logger.debug("ping was answered by somebody else", exc_info=True)
+            return False
+
+    def execute_query(self, context: Any, *args: Any, **kwargs: Any) -> Any:
+        self.pool.native = self.read_format == "Native" and not context.is_insert
+        try:
+            execution = super().execute_query(context, *args, **kwargs)
+        finally:
+            self.pool.native = False
         if execution.source is not None:
             execution.source = _Answer(execution.source, self.pool)
         return execution
@@ -121,6 +171,15 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
             super().error_handler(response, retried)
         except DatabaseError as error:
             note_status(error, response.status)
+            try:
+                body = response.data or b""
+            except HTTPError:
+                body = b""
+            if not error_is_clickhouses(response.headers, body):
+                bad = NotClickHouse.of(f"HTTP status {response.status}", response.status)
+                bad = foreign(bad, response.headers, body, quote=self.pool.quotes)
+                note_status(bad, response.status)
+                raise bad from error
             if self.refuted_by(error):
                 self.pool.spoil()
             raise
@@ -143,6 +202,7 @@ class PooledHttpClient(Tagged, HttpClient):
     ) -> None:
         self.transport = transport
         self._options = options
+        transport.habits = script.habits
         self._playback: Playback | None = Playback(script)
         self._deadline = deadline
         super().__init__(pool_mgr=manager, **options.client_arguments(asynchronous=False))
@@ -155,7 +215,7 @@ class PooledHttpClient(Tagged, HttpClient):
         backend.timeout = Timeout(connect=options.connect_timeout, read=options.send_receive_timeout)
         transport.set_socket_timeout(options.send_receive_timeout)
         self.write_compression = insert_compression(self, options)
-        backend.names_queries = options.kill_on_cancel
+        backend.query_retries = options.query_retries
         Baseline(self, backend, self.params, self.headers)
 
     # Start-up.
@@ -197,8 +257,11 @@ class PooledHttpClient(Tagged, HttpClient):
     def _query_with_context(self, context: Any) -> Any:
         try:
             return super()._query_with_context(context)
-        except StreamFailureError:
+        except StreamFailureError as error:
             self.transport.tainted = True
+            bad = judged(error)
+            if bad is not None:
+                raise bad from None
             raise
         except Error:
             raise

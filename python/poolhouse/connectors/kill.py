@@ -1,9 +1,9 @@
 """Ending queries that were given up, at the server too: what ``kill_on_cancel=True`` adds to the connectors.
 
 A server goes on with a query whose client has gone, unless it is told: over HTTP it finds out when it writes the
-answer, which for a long query is at the end. So each request gets a query id, and when its connection is given up
-before the answer was read (a time-out, a cancelled task, an answer left unread, a drain at its deadline), a side
-connection sends ``KILL QUERY`` for it.
+answer, which for a long query is at the end. Each request has a query id, so when its connection is given up before
+the answer was read (a time-out, a cancelled task, an answer left unread, a drain at its deadline), a side connection
+sends ``KILL QUERY`` for it.
 
 That happens in a thread of its own, one for all queries that are given up at about the same time. It is no daemon: a
 program that ends sends its kills first, for which it waits a few seconds at the most.
@@ -14,42 +14,27 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from poolhouse import threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from poolhouse.connectors.http_options import HttpOptions
 
 logger = logging.getLogger("poolhouse.connector")
 
-__all__ = ["PATIENCE", "HttpKiller", "Killer", "with_query_id"]
+__all__ = ["PATIENCE", "HttpKiller", "Killer"]
 
 #: Seconds that the side connection may take for each of its steps.
 PATIENCE = 2.0
 #: Pauses (seconds) before a query that the server does not know is asked for again: it may have been on its way.
 PAUSES = (0.1, 0.2, 0.4)
-
-
-def with_query_id(params: Mapping[str, Any] | None, always: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The parameters of a request, with a query id, and that id. *always*: what goes with every request.
-
-    >>> with_query_id({"query_id": "mine"}, {})
-    ({'query_id': 'mine'}, 'mine')
-    """
-    given = dict(params or {})
-    # An empty one means "not that of the client's own parameters".
-    known = given.get("query_id") or ("" if "query_id" in given else always.get("query_id"))
-    query_id = str(known or uuid.uuid4())
-    given["query_id"] = query_id
-    return given, query_id
 
 
 class Killer:

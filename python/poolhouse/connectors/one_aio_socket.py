@@ -13,22 +13,41 @@ Names of asyncio used that are not public: ``_call_connection_lost`` and ``_sock
 loops that are closed.
 Names of aiohttp used that are not documented for this: ``BaseConnector.connect``, ``_create_connection`` (which the
 driver overrides, too), ``ResponseHandler.should_close``, ``.closed`` and ``.exception``, and
-``StreamReader.set_exception``.
+``StreamReader.set_exception``; and ``BaseConnector._factory``, with ``set_response_params`` and ``read`` of what it
+makes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from clickhouse_connect.driver._backend.http_async import _TCPConnector
 
+from poolhouse.connectors.answer import (
+    Habits,
+    NotClickHouse,
+    Question,
+    believed_empty,
+    check_framing,
+    check_interim,
+    foreign,
+    judge,
+    proven,
+)
+from poolhouse.connectors.judgement import chain
 from poolhouse.connectors.sockets import HUNG_UP, bury, peer_of, readiness, shut_down
 
-__all__ = ["AioSocket", "OneSocketConnector", "open_socket"]
+__all__ = ["AioSocket", "OneSocketConnector", "answers_of", "open_socket"]
+
+#: Seconds within which an idle socket that the server had closed says so.
+_ROUND_TRIP = 1.0
 
 
 class AioSocket:
@@ -40,8 +59,19 @@ class AioSocket:
         #: guess; or see :meth:`spoil`.
         self.tainted = False
         self.sockets_opened = 0
-        #: The id of the latest request, where each has one.
+        #: The id of the latest request.
         self.query_id: str | None = None
+        #: What the request under way asks for, and what this server's answers carry.
+        self.question = Question()
+        #: Whether the driver is about to ask for blocks of Native.
+        self.native = False
+        self.habits = Habits()
+        #: The answer that came last is without ClickHouse's headers: its body must be proven.
+        self.unproven = False
+        #: Whether an error may show what an answer says.
+        self.quotes = True
+        self._asked = 0.0
+        self._reused = False
         #: Seconds of idling that the server announced, once an answer came.
         self.keep_alive: float | None = None
         #: Tells whether a request is under way or its answer unread.
@@ -69,6 +99,33 @@ class AioSocket:
         if closed is not None:
             closed.add_done_callback(self._lost)
         return not self.ended
+
+    def asking(self, question: Question) -> None:
+        """A request is about to be sent."""
+        self.question = question
+        self._asked = time.monotonic()
+        self._reused = self.open()
+        if self._protocol is not None:
+            self._protocol.begun = False
+
+    def stale(self, error: BaseException) -> bool:
+        """Whether the request failed with *error* since the server had closed the idle socket under it.
+
+        Not after a second or more: an idle socket that was closed says so within a round trip.
+        """
+        lost = any(
+            isinstance(each, (aiohttp.ServerDisconnectedError, ConnectionError)) for each in chain(error)
+        )
+        in_time = time.monotonic() - self._asked < _ROUND_TRIP
+        return lost and in_time and self._reused and not getattr(self._protocol, "begun", True)
+
+    async def settle(self) -> None:
+        """Close the idle socket if it cannot carry another request, so that the next one opens another."""
+        if self._tls and self.open() and readiness(self._fd):
+            # Session tickets, or what nobody asked for: once the loop has read it, its protocol knows.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        self.discard_if_dead()
 
     def answering(self, content: aiohttp.StreamReader) -> None:
         """An answer came, whose body is read from *content*."""
@@ -164,12 +221,92 @@ class AioSocket:
             await asyncio.wait([closed], timeout=timeout)
 
 
+class _Handler(ResponseHandler):
+    """aiohttp's protocol, which also knows whether anything of an answer came."""
+
+    begun = False
+    _awaiting = False
+    _interim = 0
+
+    def data_received(self, data: bytes) -> None:
+        if data:
+            self.begun = True
+            if not self._awaiting and (self._payload is None or self._payload.is_eof()):
+                # Nobody asked. The parser would skip a line feed, and keep an answer for the next request.
+                self.force_close()
+        super().data_received(data)
+
+    def set_response_params(self, **kwargs: Any) -> None:
+        self._awaiting, self._interim = True, 0
+        super().set_response_params(**kwargs)
+
+    async def read(self) -> Any:
+        message = await super().read()
+        status = message[0].code
+        if status < 200:
+            self._interim += 1
+            check_interim(status, self._interim)
+        else:
+            self._awaiting = False
+        return message
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer that is judged before anybody sees it, on every request of the session."""
+
+    watched: AioSocket
+
+    async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        await super().start(connection)
+        if self.method == "CONNECT":
+            # A proxy's, to the request for a tunnel.
+            return self
+        watched = self.watched
+        try:
+            await self._judge(watched)
+        except BaseException:
+            watched.tainted = True
+            self.close()
+            raise
+        return self
+
+    async def _judge(self, watched: AioSocket) -> None:
+        question, habits, headers = watched.question, watched.habits, self.headers
+        if self.method == "GET" and self.url.path.endswith("/ping"):
+            question = Question(ping=True)
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.raw_headers]
+        check_framing(self.status, pairs)
+        refused, watched.unproven = judge(self.status, headers, question, habits)
+        if refused is not None:
+            raise foreign(refused, headers, await self._beginning(), quote=watched.quotes)
+        if question.ping:
+            for _ in proven((await self.read(),), headers, question, habits):
+                pass
+        elif watched.unproven and not question.native and not believed_empty(headers, habits):
+            bad = NotClickHouse.of(f"HTTP status {self.status}", self.status)
+            raise foreign(bad, headers, await self._beginning(), quote=watched.quotes)
+
+    async def _beginning(self) -> bytes:
+        """Some of the body of an answer that is refused, if it comes soon."""
+        try:
+            async with asyncio.timeout(0.5):
+                return await self.content.read(2048)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return b""
+
+
+def answers_of(watched: AioSocket) -> type[aiohttp.ClientResponse]:
+    """The class of the responses of *watched*'s session."""
+    return type("Answer", (_Answer,), {"watched": watched})
+
+
 class OneSocketConnector(_TCPConnector):
     """A connector that reports what it opens to *watched*, and opens nothing once that has ended."""
 
     def __init__(self, watched: AioSocket, **options: Any) -> None:
         super().__init__(**options)
         self._watched = watched
+        self._factory: Any = functools.partial(_Handler, loop=self._loop)
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:
         if not self._watched.ended:

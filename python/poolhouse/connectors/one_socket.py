@@ -9,8 +9,11 @@ connection object, and says what became of it:
 * ``_put_conn`` takes it back when the answer was read to its end. Until then it is *lent*.
 * after :meth:`OneSocket.end` it refuses for good: a request that was about to reconnect cannot.
 
-A request that fails on a socket that was fresh is not the stale keep-alive socket of old that a client may try again:
-its error is wrapped, which keeps the driver from sending a read once more (see ``_REMOTE_CLOSE_ERRORS`` there).
+A request that fails before anything of its answer came, on a socket that had idled, has met a server which had closed
+it: then the pool is *stale*, and a read may be sent again. Not after a second or more: an idle socket that was closed
+says so within a round trip, and what is cut later was at work.
+
+What comes back is judged by ``answer``, and read by ``one_answer``. An answer that is refused costs its connection.
 
 Private names of urllib3 used: ``_get_conn``, ``_put_conn``, ``_new_conn``, ``_prepare_proxy``.
 """
@@ -20,19 +23,32 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 import weakref
+from http.client import HTTPException
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from clickhouse_connect.driver import httputil
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager, make_headers
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ClosedPoolError, EmptyPoolError, HTTPError, ProtocolError
+from urllib3.exceptions import ClosedPoolError, EmptyPoolError, HTTPError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.proxy import connection_requires_http_tunnel
 
+from poolhouse.connectors.answer import (
+    BadAnswer,
+    Habits,
+    NotClickHouse,
+    Question,
+    believed_empty,
+    foreign,
+    judge,
+    proven,
+)
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
-from poolhouse.connectors.judgement import BUSY
+from poolhouse.connectors.judgement import BUSY, chain
+from poolhouse.connectors.one_answer import Body, Head
 from poolhouse.connectors.sockets import looks_alive, peer_of, shut_down
 
 __all__ = ["OneSocket", "open_socket"]
@@ -40,6 +56,8 @@ __all__ = ["OneSocket", "open_socket"]
 
 #: A body of up to so many bytes is copied behind its head.
 SHORT = 16384
+#: Seconds within which an idle socket that the server had closed says so.
+_ROUND_TRIP = 1.0
 
 
 class _Busy(EmptyPoolError):
@@ -49,14 +67,21 @@ class _Busy(EmptyPoolError):
     """
 
 
-class _FreshSocketFailed(HTTPError):
-    """A request failed that was the first on its socket, so the socket cannot have been stale."""
-
-
 class _Watched:
     """Tells its pool about each socket it opens."""
 
     owner: weakref.ref[OneSocket] | None = None
+    #: The answer that is being read, or was last.
+    head: Head | None = None
+
+    def response_class(self, *args: Any, **kwargs: Any) -> Head:
+        self.head = Head(*args, **kwargs)
+        return self.head
+
+    def getresponse(self) -> Body:
+        response: Any = super().getresponse()  # type: ignore[misc]  # a mixin before a urllib3 connection class
+        response.__class__ = Body
+        return cast("Body", response)
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]  # a mixin before a urllib3 connection class
@@ -98,22 +123,12 @@ class _InOnePiece:
         super().send(data)  # type: ignore[misc]
 
 
-class PooledConnection(_InOnePiece, _Watched, HTTPConnection):
+class PooledConnection(_InOnePiece, _Watched, HTTPConnection):  # type: ignore[misc]  # it reads answers its own way
     pass
 
 
-class PooledTlsConnection(_InOnePiece, _Watched, HTTPSConnection):
+class PooledTlsConnection(_InOnePiece, _Watched, HTTPSConnection):  # type: ignore[misc]  # as above
     pass
-
-
-def _cut_in_its_head(response: BaseHTTPResponse) -> bool:
-    """Whether the headers of *response* ended with the connection: ``http.client`` takes that for their end.
-
-    The answer would then pass for an empty one. ClickHouse always tells where a body ends.
-    """
-    told = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
-    closing = response.headers.get("Connection", "").lower() == "close"
-    return response.status == 200 and response.version == 11 and not told and not closing
 
 
 class OneSocket(HTTPConnectionPool):
@@ -128,8 +143,19 @@ class OneSocket(HTTPConnectionPool):
         #: guess; or see :meth:`spoil`.
         self.tainted = False
         self.sockets_opened = 0
-        #: The id of the latest request, where each has one.
+        #: The id of the latest request.
         self.query_id: str | None = None
+        #: What the request under way asks for, and what this server's answers carry.
+        self.question = Question()
+        #: Whether the driver is about to ask for blocks of Native.
+        self.native = False
+        self.habits = Habits()
+        #: Whether the latest request failed since the server had closed the idle socket under it.
+        self.stale = False
+        #: The answer that was read last is without ClickHouse's headers: its body must be proven.
+        self.unproven = False
+        #: Whether an error may show what an answer says.
+        self.quotes = True
         #: Seconds of idling that the server announced (``Keep-Alive: timeout=N``), once an answer came.
         self.keep_alive: float | None = None
         self._keep_alive_header: str | None = None
@@ -171,8 +197,10 @@ class OneSocket(HTTPConnectionPool):
         if conn is None or conn is self._only:
             if self._lent.locked():
                 self._lent.release()
-            if self.ended and self._only is not None:
-                self._only.close()
+            only = self._only
+            if only is not None and (self.ended or (only.head is not None and only.head.surplus)):  # type: ignore[attr-defined]
+                # What came behind the answer would be the next one's beginning.
+                only.close()
         else:
             conn.close()
 
@@ -184,24 +212,60 @@ class OneSocket(HTTPConnectionPool):
             conn.close()
             raise ClosedPoolError(self, "The connection was closed while it was being opened.")
 
-    def urlopen(self, *args: Any, **kwargs: Any) -> BaseHTTPResponse:
-        """One request, without a second try, and what its answer says of idling."""
+    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> BaseHTTPResponse:
+        """One request, without a second try; the judgement of its answer, and what that says of idling."""
+        preload = kwargs.pop("preload_content", True)
+        self.stale, self.unproven = False, False
+        asked = time.monotonic()
         try:
-            response = super().urlopen(*args, **kwargs)
+            kwargs["preload_content"] = False
+            response = super().urlopen(method, url, *args, **kwargs)
         except _Busy:
             raise
         except HTTPError as error:
-            if self._reused:
-                raise
-            raise _FreshSocketFailed(str(error)) from error
-        if _cut_in_its_head(response):
-            response.close()
-            raise ProtocolError("The connection was closed in the middle of the answer's headers.")
+            self.stale = self._reused and not self._begun() and time.monotonic() - asked < _ROUND_TRIP
+            self.stale = self.stale and any(isinstance(each, ConnectionError) for each in chain(error))
+            raise
         announced = response.headers.get("Keep-Alive")
         if announced is not None and announced != self._keep_alive_header:
             self._keep_alive_header = announced
             self.keep_alive = announced_seconds(announced)
+        try:
+            self._judge(response, method, url, preload)
+        except BaseException:
+            self.tainted = True
+            response.close()
+            raise
         return response
+
+    def _begun(self) -> bool:
+        head = self._only.head if self._only is not None else None  # type: ignore[attr-defined]
+        return head is not None and head.begun
+
+    def _judge(self, response: BaseHTTPResponse, method: str, url: str, preload: bool) -> None:
+        """Raise what is wrong with *response*; with *preload* its body is read."""
+        question, headers = self.question, response.headers
+        if method == "GET" and url.partition("?")[0].endswith("/ping"):
+            question = Question(ping=True)
+        refused, self.unproven = judge(response.status, headers, question, self.habits)
+        if refused is not None:
+            raise foreign(refused, headers, self._beginning(response), quote=self.quotes)
+        if preload:
+            body = response.data
+            if self.unproven:
+                for _ in proven((body,), headers, question, self.habits):
+                    pass
+        elif self.unproven and not question.native and not believed_empty(headers, self.habits):
+            raise foreign(NotClickHouse.of("HTTP status 200", 200), headers, self._beginning(response))
+
+    def _beginning(self, response: BaseHTTPResponse) -> bytes:
+        """Some of the body of an answer that is refused, if it comes soon."""
+        try:
+            if self._only is not None and self._only.sock is not None:
+                self._only.sock.settimeout(0.5)
+            return response.read(2048, decode_content=True)
+        except (HTTPError, HTTPException, OSError, BadAnswer):
+            return b""
 
     # What the connector calls.
 
@@ -243,7 +307,14 @@ class OneSocket(HTTPConnectionPool):
 
     def alive(self) -> bool:
         """Whether the idle socket can carry another request; sends nothing."""
-        return self.clean() and looks_alive(self._only.sock)  # type: ignore[union-attr]  # clean: there is one
+        conn = self._only
+        if not self.clean() or conn is None:
+            return False
+        if looks_alive(conn.sock):
+            return True
+        # The look may have taken what was there to see: nobody may find the socket silent, and use it.
+        conn.close()
+        return False
 
     def drop_answer(self) -> None:
         """Give up the answer that is being read: nothing more of it is fetched, the socket is finished."""

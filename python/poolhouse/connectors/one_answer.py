@@ -1,0 +1,145 @@
+"""An answer as ``http.client`` and urllib3 read it, with nothing taken for granted: for ``one_socket``.
+
+Both read leniently. ``http.client`` takes the end of the connection for the end of a head, and skips no interim answer
+but 100; urllib3 reads a size of a chunk out of half a line, and drops whatever follows the end of an answer in the same
+packet. What counts is said in ``answer``; here is where it is asked.
+
+Private names used: of ``http.client`` ``_read_status`` and ``_close_conn`` of its response, and ``_read_headers``; of
+urllib3 ``_update_chunk_length``, ``_handle_chunk``, ``_fp`` and ``chunk_left`` of its response.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from typing import Any
+
+from urllib3.exceptions import ProtocolError
+from urllib3.response import HTTPResponse
+
+from poolhouse.connectors.answer import MalformedAnswer, check_framing, check_interim, check_lines, chunk_size
+
+__all__ = ["Body", "CutHead", "Head"]
+
+
+class CutHead(http.client.HTTPException):
+    """The connection ended within an answer's head."""
+
+
+class _Lines:
+    """The lines of a head, each with its end; *file* is what they are read from."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.seen: list[bytes] = []
+
+    def readline(self, limit: int = -1) -> bytes:
+        try:
+            line: bytes = self.file.readline(limit)
+        except ConnectionError as error:
+            raise CutHead("the connection was reset in the middle of the answer's head") from error
+        if not line.endswith(b"\n") and not 0 <= limit <= len(line):
+            raise CutHead("the connection was closed in the middle of the answer's head")
+        self.seen.append(line)
+        return line
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+class Head(http.client.HTTPResponse):
+    """Reads a head to its blank line, behind all interim answers."""
+
+    fp: Any
+    headers: Any
+    #: Whether anything of an answer came.
+    begun = False
+    #: Whether more came than the answer.
+    surplus = False
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._of = sock
+
+    def begin(self) -> None:
+        """Read the final head. Raises CutHead, MalformedAnswer, and what ``http.client`` raises."""
+        if self.headers is not None:
+            return
+        try:
+            super().begin()
+        finally:
+            lines, self.fp = self.fp, getattr(self.fp, "file", self.fp)
+        if isinstance(lines, _Lines):
+            check_lines(lines.seen)
+        # The parser's own idea of these is not to be relied on: it reads "+5", and the first of two.
+        check_framing(self.status, list(self.msg.items()))
+
+    def _read_status(self) -> tuple[str, int, str]:
+        # An end or a reset before the first byte is that of a socket which had been closed while it idled.
+        self.begun = self.begun or bool(self.fp.peek(1))
+        if not self.begun:
+            return super()._read_status()  # type: ignore[misc, no-any-return]  # which says so
+        plain, count = self.fp, 0
+        while True:
+            self.fp = lines = _Lines(plain)
+            answer = super()._read_status()  # type: ignore[misc]
+            if answer[1] >= 200:
+                lines.seen.clear()
+                return answer  # type: ignore[no-any-return]
+            count += 1
+            check_interim(answer[1], count)
+            http.client._read_headers(lines)  # type: ignore[attr-defined]
+
+    def _close_conn(self) -> None:
+        if self.begun and isinstance(self.fp, _Lines):
+            self.fp = self.fp.file
+        if self.begun and self.fp is not None:
+            self.surplus = _has_more(self.fp, self._of)
+        self._of = None
+        super()._close_conn()  # type: ignore[misc]
+
+
+def _has_more(file: Any, sock: Any) -> bool:
+    """Whether anything waits behind the answer that was read from *file*, in its buffer or at the socket."""
+    try:
+        before = sock.gettimeout()
+        sock.settimeout(0)
+        try:
+            return bool(file.peek(1))
+        finally:
+            sock.settimeout(before)
+    except (BlockingIOError, ssl.SSLWantReadError, AttributeError):
+        return False
+    except (OSError, ValueError):
+        # Closed or reset: the next look at the socket finds that out.
+        return False
+
+
+class Body(HTTPResponse):
+    """urllib3's response, of which each chunk must be whole."""
+
+    def _update_chunk_length(self) -> None:
+        if self.chunk_left is not None:
+            return
+        source: Any = self._fp
+        line = source.fp.readline(4096)
+        try:
+            self.chunk_left = chunk_size(line)
+        except MalformedAnswer as error:
+            self.close()
+            raise ProtocolError(str(error)) from error
+
+    def _handle_chunk(self, amt: int | None) -> bytes:
+        left = self.chunk_left
+        source: Any = self._fp
+        assert left is not None
+        taken = left if amt is None else min(amt, left)
+        data: bytes = source._safe_read(taken)
+        if taken < left:
+            self.chunk_left = left - taken
+            return data
+        self.chunk_left = None
+        if source._safe_read(2) != b"\r\n":
+            self.close()
+            raise ProtocolError("the answer's chunk is longer than its size")
+        return data

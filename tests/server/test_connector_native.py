@@ -136,8 +136,8 @@ async def test_parameters_and_limit(engine_of: Make) -> None:
     frame = await done(engine.query_df("SELECT number AS n, toString(number) AS s FROM system.numbers"))
     assert list(frame["n"]) == [0, 1, 2]
     assert list(frame.columns) == ["n", "s"]
-    with pytest.raises(ConfigError, match="query_formats: has no meaning"):
-        await done(engine.query("SELECT 1", query_formats={"UInt8": "string"}))
+    with pytest.raises(ConfigError, match="external_data: has no meaning"):
+        await done(engine.query("SELECT 1", external_data=object()))
     with pytest.raises(ConfigError, match="FORMAT"):
         await done(engine.command("INSERT INTO t FORMAT CSV 1"))
     assert engine.pool.stats().discarded == 0

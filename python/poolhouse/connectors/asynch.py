@@ -7,9 +7,11 @@ clickhouse-connect's calls added, on a watched wire (``asynch_wire``). What diff
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any
 
 from asynch.connection import Connection
 from asynch.errors import (
@@ -19,14 +21,22 @@ from asynch.errors import (
     SocketTimeoutError,
     UnexpectedPacketFromServerError,
 )
+from asynch.proto.block import RowOrientedBlock
+from asynch.proto.context import ExecuteContext
+from asynch.proto.protocol import ServerPacket
 
-from poolhouse.connectors import native_options, native_statements
+from poolhouse.connectors import native_blocks, native_options, native_statements, native_text
 from poolhouse.connectors.asynch_wire import Wire, driver_error
 from poolhouse.connectors.base import AsyncConnector
 from poolhouse.connectors.native_cancel import Floor
 from poolhouse.connectors.native_kill import NativeKiller
 from poolhouse.connectors.native_options import NativeOptions
 from poolhouse.errors import PoolError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.insert import InsertContext
+
+    from poolhouse.connectors.native_blocks import Block
 
 __all__ = ["AsynchConnector", "PooledAsynchConnection"]
 
@@ -84,9 +94,11 @@ class PooledAsynchConnection(Connection):
         **options: Any,
     ) -> Any:
         """Run a statement with a result; the answer is clickhouse-connect's ``QueryResult``, read to its end."""
-        asked = native_statements.ask(query, parameters, settings, limit=self.query_limit, **options)
-        data, columns = await self._run(asked)
-        return native_statements.answer(data, columns, asked)
+        asked = native_statements.ask(
+            query, parameters, settings, limit=self.query_limit, zone=self._zone(), **options
+        )
+        blocks, _, summary = await self._run(asked, asked.reading)
+        return native_statements.answer(blocks, asked, summary)
 
     async def query_df(
         self,
@@ -96,8 +108,11 @@ class PooledAsynchConnection(Connection):
         **options: Any,
     ) -> Any:
         """Like :meth:`query`, as a pandas ``DataFrame``."""
-        asked = native_statements.ask(query, parameters, settings, limit=self.query_limit, **options)
-        return native_statements.frame(*await self._run(asked))
+        asked = native_statements.ask(
+            query, parameters, settings, limit=self.query_limit, zone=self._zone(), **options
+        )
+        blocks, _, _ = await self._run(asked, native_statements.reading_frames(asked.reading))
+        return native_statements.frame(blocks)
 
     async def command(
         self,
@@ -108,37 +123,89 @@ class PooledAsynchConnection(Connection):
         **options: Any,
     ) -> Any:
         """Run a statement without a result, or with a single value."""
-        asked = native_statements.ask(cmd, parameters, settings, data=data, **options)
-        rows, columns = await self._run(asked)
-        return native_statements.command_answer(rows, columns, asked)
+        zone = self._zone()
+        asked = native_statements.ask(cmd, parameters, settings, data=data, zone=zone, **options)
+        blocks, apart, summary = await self._run(asked, {"query_formats": native_text.FORMATS})
+        return native_statements.command_answer(blocks, apart, summary, zone, self._connection.version)
 
-    async def insert(
-        self, table: str, data: Sequence[Sequence[Any]], column_names: Any = "*", **options: Any
-    ) -> Any:
+    async def insert(self, table: str, data: Any, column_names: Any = "*", **options: Any) -> Any:
         """Insert rows (columns, with ``column_oriented=True``); the answer is clickhouse-connect's summary."""
         asked = native_statements.insertion(table, column_names, **options)
-        rows = await self._connection.execute(
-            asked.sql,
-            list(data),
-            settings=asked.settings,
-            query_id=asked.query_id,
-            columnar=asked.column_oriented,
+        rows = (
+            await self._store(
+                asked,
+                lambda columns: native_statements.writing(
+                    columns, data, self._zone(), column_oriented=asked.column_oriented
+                ),
+            )
+            if len(data)
+            else 0
         )
-        return native_statements.written(rows or 0, asked)
+        return native_statements.written(rows, asked)
 
     async def insert_df(self, table: str, df: Any, **options: Any) -> Any:
         """Insert a pandas ``DataFrame``; its columns carry the names."""
-        names, columns = native_statements.frame_columns(df)
-        return await self.insert(table, columns, names, column_oriented=True, **options)
+        return await self.insert(table, df, list(map(str, df.columns)), **options)
 
-    async def _run(self, asked: native_statements.Ask) -> Any:
-        return await self._connection.execute(
-            asked.sql,
-            settings=asked.settings,
-            query_id=asked.query_id,
-            with_column_types=True,
-            columnar=True,
-        )
+    def _zone(self) -> tzinfo:
+        return native_statements.zone_of(self._connection.zone)
+
+    async def _run(self, asked: native_statements.Ask, reading: Mapping[str, Any]) -> Any:
+        """Send a statement, and read its answer: the blocks, those of totals and extremes apart, and a summary."""
+        wire = self._connection
+        blocks: list[Block] = []
+        apart: list[Block] = []
+        await wire.watch(asked.sql)
+        async with ExecuteContext(wire, asked.sql, asked.settings):
+            await wire.send_query(asked.sql, query_id=asked.query_id)
+            await wire.send_external_tables(None)
+            wire.decoding = native_statements.reading(self._zone(), wire.version, reading)
+            try:
+                while True:
+                    packet = await wire._receive_packet()
+                    if packet.type == ServerPacket.EXCEPTION:
+                        raise packet.exception
+                    if packet.type == ServerPacket.END_OF_STREAM:
+                        break
+                    if packet.type == ServerPacket.PROGRESS:
+                        wire.last_query.store_progress(packet.progress)
+                    elif packet.type == ServerPacket.DATA:
+                        blocks.append(packet.block)
+                    elif packet.type in (ServerPacket.TOTALS, ServerPacket.EXTREMES):
+                        apart.append(packet.block)
+            finally:
+                wire.decoding = None
+            return blocks, apart, native_statements.read_summary(wire.last_query.progress, asked.query_id)
+
+    async def _store(
+        self, asked: native_statements.Ask, context_of: Callable[[Sequence[tuple[str, str]]], InsertContext]
+    ) -> int:
+        """Send the rows of an INSERT as blocks; *context_of* makes them of the columns that the server asks for."""
+        wire = self._connection
+        refused: Exception | None = None
+        rows = 0
+        made: Any = RowOrientedBlock
+        await wire.watch(asked.sql)
+        async with ExecuteContext(wire, asked.sql, asked.settings):
+            await wire.send_query(asked.sql, query_id=asked.query_id)
+            await wire.send_external_tables(None)
+            columns = (await wire.receive_sample_block()).columns_with_types
+            try:
+                context = context_of(columns)
+                blocks = native_blocks.encode(context, custom=False)
+                first = next(blocks, None)
+                rows = int(context.row_count)
+            except Exception as error:
+                # Nothing was sent: an insert of no rows ends it, and the connection lives.
+                refused = error
+                first, blocks = None, iter(())
+            for block in itertools.chain((first,), blocks) if first is not None else ():
+                await wire.send_encoded(block)
+            await wire.send_block(made())
+            await wire.end_of_insert()
+        if refused is not None:
+            raise refused
+        return rows
 
 
 class AsynchConnector(AsyncConnector[PooledAsynchConnection]):

@@ -31,9 +31,10 @@ from asynch.errors import (
     ServerException,
     UnexpectedPacketFromServerError,
 )
-from asynch.proto.protocol import ServerPacket
+from asynch.proto import constants
+from asynch.proto.protocol import ClientPacket, ServerPacket
 
-from poolhouse.connectors import native_options, native_statements
+from poolhouse.connectors import native_blocks, native_options, native_statements
 from poolhouse.connectors.chdb_statements import keeps_state
 from poolhouse.connectors.credentials import REFUSALS
 from poolhouse.connectors.native_cancel import CANCEL, Floor, say
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
 
     ProtoConnection = Any
     BufferedReader = Any
+    BlockInfo = Any
 else:
+    from asynch.proto.block import BlockInfo
     from asynch.proto.connection import Connection as ProtoConnection
     from asynch.proto.streams.buffered import BufferedReader
 
@@ -116,8 +119,11 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
     #: What ends queries that are given up, where that was asked for; and the query that is under way.
     killer: Killer | None = None
     query_id: str | None = None
-    #: The time zone that the server named in its hello, also after the connection was lost.
+    #: The time zone that the server named in its hello, and its version, also after the connection was lost.
     zone: str | None = None
+    version: tuple[int, ...] = (0,)
+    #: How clickhouse-connect reads the blocks of the answer; None where the driver does.
+    decoding: native_blocks.Reading | None = None
     #: Who may write to the socket now.
     floor: Floor
 
@@ -256,6 +262,7 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
                     )
             await hello
             self.zone = self.server_info.timezone
+            self.version = self.server_info.version_tuple()
         finally:
             hello.cancel()
 
@@ -290,6 +297,42 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
         self._speak()
         await super().send_block(block, table_name)
 
+    async def receive_data(self, raw: bool = False) -> Any:
+        """A block: read by clickhouse-connect's codec while :attr:`decoding` is set, else by the driver's."""
+        if self.decoding is None or raw:
+            return await super().receive_data(raw)
+        revision = self.server_info.revision
+        if revision >= constants.DBMS_MIN_REVISION_WITH_TEMPORARY_TABLES:
+            await self.reader.read_str()
+        reader = self.block_reader.reader
+        window = native_blocks.Window(reader)
+        info = revision >= constants.DBMS_MIN_REVISION_WITH_BLOCK_INFO
+        script = native_blocks.measure(window, self.decoding, info=info, custom=False)
+        try:
+            while True:
+                next(script)
+                # asynch's reader appends to what it has.
+                reader.position = 0
+                reader.buffer = bytearray()
+                await reader._read_into_buffer()
+                window.more(reader)
+        except StopIteration as end:
+            window.finish(reader)
+            return end.value
+
+    async def send_encoded(self, block: bytes) -> None:
+        """Send the columns of *block* as a block of data."""
+        self._speak()
+        revision = self.server_info.revision
+        await self.writer.write_varint(ClientPacket.DATA)
+        if revision >= constants.DBMS_MIN_REVISION_WITH_TEMPORARY_TABLES:
+            await self.writer.write_str("")
+        out = self.block_writer.writer
+        if revision >= constants.DBMS_MIN_REVISION_WITH_BLOCK_INFO:
+            await BlockInfo().write(out)
+        await out.write_bytes(block)
+        await self.block_writer.finalize()
+
     def _speak(self) -> None:
         if not self.floor.close() or self.ended:
             raise driver_error(NetworkError, CLOSED)
@@ -323,20 +366,21 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
 
     async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
         """As asynch's, watched."""
-        await self._watch(query)
+        await self.watch(query)
         return await super().execute(query, *arguments, **options)
 
     async def execute_iter(self, query: str, *arguments: Any, **options: Any) -> Any:
         """As asynch's, watched."""
-        await self._watch(query)
+        await self.watch(query)
         return await super().execute_iter(query, *arguments, **options)
 
     async def execute_with_progress(self, query: str, *arguments: Any, **options: Any) -> Any:
         """As asynch's, watched."""
-        await self._watch(query)
+        await self.watch(query)
         return await super().execute_with_progress(query, *arguments, **options)
 
-    async def _watch(self, query: str) -> None:
+    async def watch(self, query: str) -> None:
+        """Before each statement: change to the database that is wanted, and note what leaves state behind."""
         if self.database_wanted is not None:
             database, self.database_wanted = self.database_wanted, None
             await self.execute(f"USE {native_statements.quote_identifier(database)}")
@@ -359,12 +403,17 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
         if not sample:
             return None
         rows = await self.send_data(sample, data, types_check=types_check, columnar=columnar)
+        await self.end_of_insert()
+        return rows
+
+    async def end_of_insert(self) -> None:
+        """Read to the end of the answer to an insert."""
         while True:
             packet = await self._receive_packet()
             if packet.type == ServerPacket.EXCEPTION:
                 raise packet.exception
             if packet.type == ServerPacket.END_OF_STREAM:
-                return rows
+                return
 
     def _get_ssl_context(self) -> Any:
         context = super()._get_ssl_context()

@@ -11,14 +11,17 @@ Private names of the driver used: ``Client.disconnect_on_error``; a canary test 
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any, Self
 
 from clickhouse_driver import Client
+from clickhouse_driver.block import RowOrientedBlock
 from clickhouse_driver.errors import (
     Error,
     NetworkError,
@@ -26,14 +29,20 @@ from clickhouse_driver.errors import (
     SocketTimeoutError,
     UnexpectedPacketFromServerError,
 )
+from clickhouse_driver.protocol import ServerPacketTypes
 
-from poolhouse.connectors import native_options, native_statements
+from poolhouse.connectors import native_blocks, native_options, native_statements, native_text
 from poolhouse.connectors.base import Connector
 from poolhouse.connectors.chdb_statements import keeps_state
 from poolhouse.connectors.clickhouse_driver_wire import DriverWire
 from poolhouse.connectors.native_kill import NativeKiller
 from poolhouse.connectors.native_options import NativeOptions
 from poolhouse.connectors.sockets import KEEP_ALIVE, looks_alive
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.insert import InsertContext
+
+    from poolhouse.connectors.native_blocks import Block
 
 __all__ = ["NativeConnector", "PooledNativeClient"]
 
@@ -43,6 +52,7 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
 
     settings: dict[str, Any]
     client_settings: dict[str, Any]
+    last_query: Any
 
     def __init__(self, options: NativeOptions) -> None:
         arguments = {"tcp_keepalive": KEEP_ALIVE, **options.arguments}
@@ -126,9 +136,11 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
         **options: Any,
     ) -> Any:
         """Run a statement with a result; the answer is clickhouse-connect's ``QueryResult``, read to its end."""
-        asked = native_statements.ask(query, parameters, settings, limit=self.query_limit, **options)
-        data, columns = self._run(asked)
-        return native_statements.answer(data, columns, asked)
+        asked = native_statements.ask(
+            query, parameters, settings, limit=self.query_limit, zone=self._zone(), **options
+        )
+        blocks, _, summary = self._run(asked, asked.reading)
+        return native_statements.answer(blocks, asked, summary)
 
     def query_df(
         self,
@@ -138,8 +150,11 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
         **options: Any,
     ) -> Any:
         """Like :meth:`query`, as a pandas ``DataFrame``."""
-        asked = native_statements.ask(query, parameters, settings, limit=self.query_limit, **options)
-        return native_statements.frame(*self._run(asked))
+        asked = native_statements.ask(
+            query, parameters, settings, limit=self.query_limit, zone=self._zone(), **options
+        )
+        blocks, _, _ = self._run(asked, native_statements.reading_frames(asked.reading))
+        return native_statements.frame(blocks)
 
     def command(
         self,
@@ -150,37 +165,81 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
         **options: Any,
     ) -> Any:
         """Run a statement without a result, or with a single value."""
-        asked = native_statements.ask(cmd, parameters, settings, data=data, **options)
-        rows, columns = self._run(asked)
-        return native_statements.command_answer(rows, columns, asked)
+        zone = self._zone()
+        asked = native_statements.ask(cmd, parameters, settings, data=data, zone=zone, **options)
+        blocks, apart, summary = self._run(asked, {"query_formats": native_text.FORMATS})
+        return native_statements.command_answer(blocks, apart, summary, zone, self.connection.version)
 
-    def insert(
-        self, table: str, data: Sequence[Sequence[Any]], column_names: Any = "*", **options: Any
-    ) -> Any:
+    def insert(self, table: str, data: Any, column_names: Any = "*", **options: Any) -> Any:
         """Insert rows (columns, with ``column_oriented=True``); the answer is clickhouse-connect's summary."""
         asked = native_statements.insertion(table, column_names, **options)
-        rows = self.execute(
-            asked.sql,
-            list(data),
-            settings=asked.settings,
-            query_id=asked.query_id,
-            columnar=asked.column_oriented,
+        rows = (
+            self._store(
+                asked,
+                lambda columns: native_statements.writing(
+                    columns, data, self._zone(), column_oriented=asked.column_oriented
+                ),
+            )
+            if len(data)
+            else 0
         )
-        return native_statements.written(rows or 0, asked)
+        return native_statements.written(rows, asked)
 
     def insert_df(self, table: str, df: Any, **options: Any) -> Any:
         """Insert a pandas ``DataFrame``; its columns carry the names."""
-        names, columns = native_statements.frame_columns(df)
-        return self.insert(table, columns, names, column_oriented=True, **options)
+        return self.insert(table, df, list(map(str, df.columns)), **options)
 
-    def _run(self, asked: native_statements.Ask) -> Any:
-        return self.execute(
-            asked.sql,
-            settings=asked.settings,
-            query_id=asked.query_id,
-            with_column_types=True,
-            columnar=True,
-        )
+    def _zone(self) -> tzinfo:
+        return native_statements.zone_of(self.connection.zone)
+
+    def _run(self, asked: native_statements.Ask, reading: Mapping[str, Any]) -> Any:
+        """Send a statement, and read its answer: the blocks, those of totals and extremes apart, and a summary."""
+        wire = self.connection
+        blocks: list[Block] = []
+        apart: list[Block] = []
+        with self.disconnect_on_error(asked.sql, asked.settings):
+            wire.send_query(asked.sql, query_id=asked.query_id)
+            wire.send_external_tables(None)
+            wire.decoding = native_statements.reading(self._zone(), wire.version, reading)
+            try:
+                while True:
+                    packet = self.receive_packet()
+                    if not packet:
+                        break
+                    if packet is not True and packet.block is not None:
+                        (blocks if packet.type == ServerPacketTypes.DATA else apart).append(packet.block)
+            finally:
+                wire.decoding = None
+            return blocks, apart, native_statements.read_summary(self.last_query.progress, asked.query_id)
+
+    def _store(
+        self, asked: native_statements.Ask, context_of: Callable[[Sequence[tuple[str, str]]], InsertContext]
+    ) -> int:
+        """Send the rows of an INSERT as blocks; *context_of* makes them of the columns that the server asks for."""
+        wire = self.connection
+        with self.disconnect_on_error(asked.sql, asked.settings):
+            wire.send_query(asked.sql, query_id=asked.query_id)
+            wire.send_external_tables(None)
+            columns = self.receive_sample_block().columns_with_types
+            try:
+                context = context_of(columns)
+                blocks = native_blocks.encode(context, custom=wire.custom())
+                first = next(blocks, None)
+            except Exception as error:
+                # Nothing was sent: an insert of no rows ends it, and the connection lives.
+                self._end_insert()
+                wire.settled = error
+                raise
+            for block in itertools.chain((first,), blocks) if first is not None else ():
+                wire.send_encoded(block)
+                self.receive_profile_events()
+            self._end_insert()
+            return int(context.row_count)
+
+    def _end_insert(self) -> None:
+        self.connection.send_data(RowOrientedBlock())
+        self.receive_profile_events()
+        self.receive_end_of_insert_query()
 
 
 class NativeConnector(Connector[PooledNativeClient]):

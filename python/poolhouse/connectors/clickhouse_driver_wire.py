@@ -24,11 +24,16 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from clickhouse_driver import defines
+from clickhouse_driver.block import BlockInfo
 from clickhouse_driver.connection import Connection as DriverConnection
 from clickhouse_driver.errors import Error, NetworkError, ServerException, UnexpectedPacketFromServerError
-from clickhouse_driver.protocol import ServerPacketTypes
+from clickhouse_driver.protocol import ClientPacketTypes, ServerPacketTypes
+from clickhouse_driver.reader import read_binary_str
+from clickhouse_driver.varint import write_varint
+from clickhouse_driver.writer import write_binary_str
 
-from poolhouse.connectors import native_options
+from poolhouse.connectors import native_blocks, native_options
 from poolhouse.connectors.credentials import REFUSALS
 from poolhouse.connectors.native_cancel import Floor, say
 from poolhouse.connectors.native_options import NativeOptions
@@ -66,8 +71,11 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
         #: What ends queries that are given up, where that was asked for; and the query that is under way.
         self.killer: Killer | None = None
         self.query_id: str | None = None
-        #: The time zone that the server named in its hello, also after the connection was lost.
+        #: The time zone that the server named in its hello, and its version, also after the connection was lost.
         self.zone: str | None = None
+        self.version: tuple[int, ...] = (0,)
+        #: How clickhouse-connect reads the blocks of the answer; None where the driver does.
+        self.decoding: native_blocks.Reading | None = None
         self.pid = os.getpid()
         super().__init__(**arguments)
 
@@ -147,6 +155,7 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
                 self.socket.settimeout(max(self.connect_timeout - (time.monotonic() - began), 0.05))
         super().receive_hello()
         self.zone = self.server_info.timezone
+        self.version = self.server_info.version_tuple()
 
     def disconnect(self) -> None:
         """Close the socket, and shut it down where it is this process's own."""
@@ -191,6 +200,48 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
         """The driver's own Cancel."""
         self._speak()
         super().send_cancel()
+
+    def receive_data(self, may_be_compressed: bool = True, may_be_use_numpy: bool = False) -> Any:
+        """A block: read by clickhouse-connect's codec while :attr:`decoding` is set, else by the driver's."""
+        if self.decoding is None or not may_be_compressed:
+            return super().receive_data(may_be_compressed, may_be_use_numpy)
+        revision = self.server_info.used_revision
+        if revision >= defines.DBMS_MIN_REVISION_WITH_TEMPORARY_TABLES:
+            read_binary_str(self.fin)
+        reader = self.block_in.fin
+        window = native_blocks.Window(reader)
+        script = native_blocks.measure(
+            window,
+            self.decoding,
+            info=revision >= defines.DBMS_MIN_REVISION_WITH_BLOCK_INFO,
+            custom=self.custom(),
+        )
+        try:
+            while True:
+                next(script)
+                reader.read_into_buffer()
+                window.more(reader)
+        except StopIteration as end:
+            window.finish(reader)
+            return end.value
+
+    def send_encoded(self, block: bytes) -> None:
+        """Send the columns of *block* as a block of data."""
+        self._speak()
+        revision = self.server_info.used_revision
+        write_varint(ClientPacketTypes.DATA, self.fout)
+        if revision >= defines.DBMS_MIN_REVISION_WITH_TEMPORARY_TABLES:
+            write_binary_str("", self.fout)
+        out = self.block_out.fout
+        if revision >= defines.DBMS_MIN_REVISION_WITH_BLOCK_INFO:
+            BlockInfo().write(out)
+        out.write(block)
+        self.block_out.finalize()
+
+    def custom(self) -> bool:
+        """Whether each column of a block says how it is stored."""
+        revision: int = self.server_info.used_revision
+        return bool(revision >= defines.DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION)
 
     def _speak(self) -> None:
         if not self.floor.close() or self.ended:

@@ -12,16 +12,27 @@ there until their time-out. So ``INSERT ... VALUES (...)`` is sent as ``INSERT .
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfoNotFoundError
 
 from clickhouse_connect.datatypes.registry import get_from_name
-from clickhouse_connect.driver.binding import bind_query, format_query_value, quote_identifier
+from clickhouse_connect.driver import tzutil
+from clickhouse_connect.driver.binding import DT64Param, bind_query, format_query_value, quote_identifier
+from clickhouse_connect.driver.insert import InsertContext
+from clickhouse_connect.driver.npquery import NumpyResult
 from clickhouse_connect.driver.query import QueryContext, QueryResult
 from clickhouse_connect.driver.summary import QuerySummary
 
+from poolhouse.connectors import native_text
+from poolhouse.connectors.native_blocks import ZONES_OVER_HTTP, Reading
 from poolhouse.errors import ConfigError
+
+if TYPE_CHECKING:
+    from poolhouse.connectors.native_blocks import Block
 
 __all__ = [
     "Ask",
@@ -29,10 +40,14 @@ __all__ = [
     "ask",
     "command_answer",
     "frame",
-    "frame_columns",
     "insertion",
     "quote_identifier",
+    "read_summary",
+    "reading",
+    "reading_frames",
+    "writing",
     "written",
+    "zone_of",
 ]
 
 _PLACEHOLDER = re.compile(r"\{(\w+):([^{}]+)\}")
@@ -43,6 +58,14 @@ _TOKEN = re.compile(
 #: How comments and quoted text begin.
 _OPAQUE = ("--", "/*", "'", "`", '"')
 _INSERT = re.compile(r"(?is)(?:\s|--[^\n]*\n|/\*.*?\*/)*insert\s+into\b")
+_ZONE = re.compile(r"DateTime(?:64)?\([^()]*'([^']+)'\)")
+#: clickhouse-connect's arguments that say how an answer is read.
+_READING = frozenset(
+    {
+        "query_formats", "column_formats", "encoding", "use_none", "query_tz", "column_tzs", "tz_mode",
+        "max_str_len", "use_na_values", "use_extended_dtypes",
+    }
+)  # fmt: skip
 _KEYWORD = re.compile(r"(?i)\b(values|select|with|watch|format|from)\b")
 
 
@@ -54,6 +77,8 @@ class Ask:
     settings: dict[str, Any]
     query_id: str
     column_oriented: bool = False
+    #: Arguments of clickhouse-connect that say how the answer is read.
+    reading: dict[str, Any] = field(default_factory=dict)
 
 
 def ask(
@@ -62,53 +87,73 @@ def ask(
     settings: Mapping[str, Any] | None,
     *,
     limit: int = 0,
+    zone: tzinfo = UTC,
     column_oriented: bool | None = None,
     use_database: bool = True,
-    **unknown: Any,
+    **options: Any,
 ) -> Ask:
     """*sql* with its parameters bound, and its settings; *limit* is put behind a SELECT that has none.
 
-    ``use_database`` has no effect: a native connection is in its database already.
+    *zone*: the server's, in which the moments of parameters are written. ``use_database`` has no effect: a native
+    connection is in its database already.
     """
-    for name, value in unknown.items():
-        if value is not None:
+    for name, value in options.items():
+        if value is not None and name not in _READING:
             raise ConfigError(
                 f"{name}: has no meaning for clickhouse+native://; of clickhouse-connect's arguments there are "
-                "parameters, settings and column_oriented"
+                f"parameters, settings, column_oriented, {', '.join(sorted(_READING))}"
             )
     own = dict(settings or {})
-    query_id = str(own.pop("query_id", "") or "")
+    query_id = str(own.pop("query_id", "") or uuid.uuid4())
     if parameters:
-        sql = _bind(sql, parameters)
+        sql = _bind(sql, parameters, zone)
     if limit:
         context = QueryContext(sql)
         if context.is_select and not context.has_limit and not context.is_command and not context.is_insert:
             sql = f"{sql.rstrip().rstrip(';')}\n LIMIT {limit}"
-    return Ask(_rows_as_select(sql) if _INSERT.match(sql) else sql, own, query_id, bool(column_oriented))
+    read = {name: value for name, value in options.items() if value is not None}
+    if _INSERT.match(sql):
+        sql = _rows_as_select(sql)
+    return Ask(sql, own, query_id, bool(column_oriented), read)
 
 
-def _bind(sql: str, parameters: Mapping[str, Any] | Sequence[Any]) -> str:
+def _bind(sql: str, parameters: Mapping[str, Any] | Sequence[Any], zone: tzinfo) -> str:
     if isinstance(parameters, Mapping):
         named = dict(parameters)
         if any(match[1] in named for match in _PLACEHOLDER.finditer(sql)):
-            return _PLACEHOLDER.sub(lambda match: _typed(match, named), sql)
+            return _PLACEHOLDER.sub(lambda match: _typed(match, named, zone), sql)
         parameters = named
-    bound, _ = bind_query(sql, parameters)
+    bound, _ = bind_query(sql, parameters, zone)
     if isinstance(bound, bytes):
         raise ConfigError("parameters: binary parameters ($name$) have no meaning for clickhouse+native://")
     return bound
 
 
-def _typed(match: re.Match[str], parameters: Mapping[str, Any]) -> str:
+def _typed(match: re.Match[str], parameters: Mapping[str, Any], zone: tzinfo) -> str:
     name, kind = match[1], match[2].strip()
     if name not in parameters:
         return match[0]
     value = parameters[name]
     if kind == "Identifier":
         return str(quote_identifier(str(value)))
-    literal = format_query_value(value)
+    # As over HTTP: in the zone of the type, with the fraction where the type has one.
+    hint = _ZONE.search(kind)
+    literal = format_query_value(
+        _finer(value) if "DateTime64" in kind else value, zone_of(hint[1]) if hint else zone
+    )
     quoted = kind.replace("\\", "\\\\").replace("'", "\\'")
     return f"CAST({literal}, '{quoted}')"
+
+
+def _finer(value: Any) -> Any:
+    """*value* with the fractions of its moments."""
+    if isinstance(value, datetime):
+        return DT64Param(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_finer, value))
+    if isinstance(value, dict):
+        return {_finer(key): _finer(each) for key, each in value.items()}
+    return value
 
 
 def _rows_as_select(sql: str) -> str:
@@ -168,47 +213,94 @@ def _turn(token: str) -> int:
     return 1 if token in ("(", "[", "{") else -1 if token in (")", "]", "}") else 0
 
 
-def answer(data: Sequence[Sequence[Any]], columns: Sequence[tuple[str, str]], asked: Ask) -> QueryResult:
-    """The driver's answer by columns as clickhouse-connect's result."""
+def answer(blocks: Sequence[Block], asked: Ask, summary: Mapping[str, Any]) -> QueryResult:
+    """The blocks of an answer as clickhouse-connect's result."""
+    names, kinds = (blocks[0].names, blocks[0].types) if blocks else ([], [])
+    # The first block is the head, without rows.
+    full = [block.columns for block in blocks if block.rows]
     result = QueryResult(
-        block_gen=(block for block in (data,) if block),
-        column_names=tuple(name for name, _ in columns),
-        column_types=tuple(get_from_name(kind) for _, kind in columns),
+        block_gen=(each for each in (full or [[() for _ in names]] if names else full)),
+        column_names=tuple(names),
+        column_types=tuple(kinds),
         column_oriented=asked.column_oriented,
         query_id=asked.query_id,
     )
+    result.summary = dict(summary)
     # Nothing of it is on its way: rows and columns may be looked at in any order, and after a close.
     result.result_set  # noqa: B018 - a property that reads
     return result
 
 
-def command_answer(data: Sequence[Sequence[Any]], columns: Sequence[tuple[str, str]], asked: Ask) -> Any:
-    """The answer to a command as clickhouse-connect gives it: a summary, or a value, or the values of a row."""
-    if not columns:
-        return QuerySummary({"query_id": asked.query_id})
-    rows = list(zip(*data, strict=True))
-    if not rows:
-        return ""
-    values = "\n".join("\t".join(map(_shown, row)) for row in rows).split("\t")
-    if len(values) > 1:
-        return values
+def frame(blocks: Sequence[Block]) -> Any:
+    """The blocks of an answer as a pandas ``DataFrame``."""
+    if not blocks or not blocks[0].names:
+        return NumpyResult().df_result
+    names, kinds = blocks[0].names, blocks[0].types
+    full = [block.columns for block in blocks if block.rows] or [[() for _ in names]]
+    dtypes = [getattr(column, "dtype", "O") for column in full[0]]
+    return NumpyResult((each for each in full), tuple(names), tuple(kinds), dtypes).df_result
+
+
+def command_answer(
+    blocks: Sequence[Block],
+    apart: Sequence[Block],
+    summary: Mapping[str, Any],
+    zone: tzinfo,
+    version: tuple[int, ...],
+) -> Any:
+    """The answer to a command as clickhouse-connect gives it: a summary, or a value, or the values of a row.
+
+    *apart*: the blocks of totals and extremes, which stand in the server's text.
+    """
+    if not blocks or not blocks[0].names:
+        return QuerySummary(dict(summary))
+    rows = [row for block in blocks if block.rows for row in zip(*block.columns, strict=True)]
+    parts = [rows, *(list(zip(*block.columns, strict=True)) for block in apart if block.rows)]
+    return native_text.answer(blocks[0].types, parts, zone, version)
+
+
+def zone_of(name: str | None) -> tzinfo:
+    """The server's time zone, which its hello names."""
     try:
-        return int(values[0])
-    except ValueError:
-        return values[0]
+        return tzutil.resolve_zone(name) if name else UTC
+    except ZoneInfoNotFoundError:
+        return UTC
 
 
-def _shown(value: Any) -> str:
-    """*value* as ClickHouse writes it into a line of text."""
-    if value is None:
-        return "\\N"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    if isinstance(value, (list, tuple, dict)):
-        return str(format_query_value(value))
-    return str(value)
+def reading(zone: tzinfo, version: tuple[int, ...], options: Mapping[str, Any]) -> Reading:
+    """How clickhouse-connect reads an answer from a server of *version* in *zone*."""
+    safe_zone, safe = tzutil.normalize_timezone(zone, trust_fixed_offset=True)
+    made = Reading(server_tz=safe_zone, apply_server_tz=safe, **options)
+    # A command's text is the server's, which names them.
+    made.zones = version >= ZONES_OVER_HTTP or options.get("query_formats") is native_text.FORMATS
+    return made
+
+
+def reading_frames(options: Mapping[str, Any]) -> dict[str, Any]:
+    """*options* for a ``DataFrame``."""
+    chosen = dict(options)
+    missing = chosen.pop("use_na_values", None)
+    return {
+        "use_extended_dtypes": True if missing is None else missing,
+        "max_str_len": 0,
+        **chosen,
+        "use_numpy": True,
+        "as_pandas": True,
+    }
+
+
+def writing(
+    columns: Sequence[tuple[str, str]], data: Any, zone: tzinfo, *, column_oriented: bool
+) -> InsertContext:
+    """How clickhouse-connect writes *data* into the *columns* that the server asks for."""
+    return InsertContext(
+        "",
+        [name for name, _ in columns],
+        [get_from_name(kind) for _, kind in columns],
+        data,
+        column_oriented=column_oriented,
+        server_tz=zone,
+    )
 
 
 def insertion(
@@ -228,7 +320,7 @@ def insertion(
                 "column_names, database, settings and column_oriented"
             )
     own = dict(settings or {})
-    query_id = str(own.pop("query_id", "") or "")
+    query_id = str(own.pop("query_id", "") or uuid.uuid4())
     name = table if "." in table or table.startswith("`") else quote_identifier(table)
     if database:
         name = f"{quote_identifier(database)}.{name}"
@@ -242,16 +334,10 @@ def written(rows: int, asked: Ask) -> QuerySummary:
     return QuerySummary({"written_rows": str(rows), "query_id": asked.query_id})
 
 
-def frame(data: Sequence[Sequence[Any]], columns: Sequence[tuple[str, str]]) -> Any:
-    """The answer as a pandas ``DataFrame``; two columns may have the same name."""
-    import pandas as pd
-
-    made = pd.DataFrame(dict(enumerate(data)) if data else {at: [] for at in range(len(columns))})
-    made.columns = [name for name, _ in columns]
-    return made
-
-
-def frame_columns(df: Any) -> tuple[list[str], list[list[Any]]]:
-    """Names and values of a ``DataFrame``, with None where it has no value."""
-    values = [df.iloc[:, at].astype(object) for at in range(df.shape[1])]
-    return [str(name) for name in df.columns], [each.where(each.notna(), None).tolist() for each in values]
+def read_summary(progress: Any, query_id: str) -> dict[str, str]:
+    """What an answer's progress tells, in the words of the HTTP interface."""
+    told = {"query_id": query_id}
+    for ours, theirs in (("read_rows", "rows"), ("read_bytes", "bytes")):
+        if (value := getattr(progress, theirs, None)) is not None:
+            told[ours] = str(value)
+    return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from typing import Any
 
 import pytest
@@ -12,39 +13,69 @@ from clickhouse_driver import Client
 from clickhouse_driver.connection import Connection
 
 from poolhouse import ConfigError, create_async_engine, create_engine
-from poolhouse.connectors import native_options, native_statements
+from poolhouse.connectors import native_options, native_statements, native_values
 from poolhouse.connectors.asynch import AsynchConnector
 from poolhouse.connectors.clickhouse_driver import NativeConnector
 from poolhouse.url import parse_url
 
 
 @pytest.mark.parametrize(
-    ("sql", "sent"),
+    ("sql", "sent", "rows"),
     [
-        ("INSERT INTO t VALUES (1)", "INSERT INTO t SELECT 1"),
+        ("INSERT INTO t VALUES (1)", "INSERT INTO t VALUES", [["1"]]),
         (
             "insert into t (a, b) values (1, 'x'), (2, 'y') ;",
-            "insert into t (a, b) SELECT 1, 'x' UNION ALL SELECT 2, 'y'",
+            "insert into t (a, b) VALUES",
+            [["1", "x"], ["2", "y"]],
         ),
         (
-            "INSERT INTO t VALUES ('a)(,''b\\'c', [1,(2)]),(NULL, [])",
-            "INSERT INTO t SELECT 'a)(,''b\\'c', [1,(2)] UNION ALL SELECT NULL, []",
+            "INSERT INTO t VALUES ('a)(,''b\\'c', [1,(2,)]),(NULL, [])",
+            "INSERT INTO t VALUES",
+            [["a)(,''b\\'c", ["1", ("2",)]], [None, []]],
         ),
         (
-            "/* values */ INSERT INTO `values` VALUES (now()) -- (2)",
-            "/* values */ INSERT INTO `values` SELECT now()",
+            "INSERT INTO t FORMAT Values (-1.5e3, {'k': [1]})",
+            "INSERT INTO t VALUES",
+            [["-1.5e3", {"k": ["1"]}]],
         ),
-        ("INSERT INTO t VALUES", "INSERT INTO t VALUES"),
-        ("INSERT INTO t SELECT 'values', (1)", "INSERT INTO t SELECT 'values', (1)"),
-        ("SELECT 'INSERT INTO t VALUES (1)'", "SELECT 'INSERT INTO t VALUES (1)'"),
+        ("INSERT INTO t VALUES", "INSERT INTO t VALUES", []),
+        ("INSERT INTO t SELECT 'values', (1)", "INSERT INTO t SELECT 'values', (1)", None),
+        ("SELECT 'INSERT INTO t VALUES (1)'", "SELECT 'INSERT INTO t VALUES (1)'", None),
     ],
 )
-def test_rows_in_the_text_of_an_insert_become_a_select(sql: str, sent: str) -> None:
-    assert native_statements.ask(sql, None, None).sql == sent
+def test_n2_rows_are_taken_out_of_the_text(sql: str, sent: str, rows: Any) -> None:
+    asked = native_statements.ask(sql, None, None)
+    assert asked.sql == sent
+    assert (None if asked.rows is None else asked.rows.rows) == rows
+
+
+def test_n2_expressions_are_asked_once_where_they_are_steady() -> None:
+    asked = native_statements.ask(
+        "INSERT INTO t VALUES (now(), rand(), (1 + 2) * 3), (now(), rand(), -(1))", None, None
+    )
+    assert asked.rows is not None
+    asking = [each.text for each in asked.rows.expressions.values()]
+    assert asking == ["now()", "rand()", "(1 + 2) * 3", "rand()", "-(1)"]
 
 
 @pytest.mark.parametrize(
-    "sql", ["INSERT INTO t VALUES (1", "INSERT INTO t VALUES 1, 2", "INSERT INTO t FORMAT CSV 1"]
+    "piece", ["(1), ", "([1]), ", "((((1)))), ", "(now()), ", "('a''b'), ", "(1) /* x */, ", "( -- x\n1), "]
+)
+def test_n2_reading_is_linear(piece: str) -> None:
+    began = time.perf_counter()
+    native_values.read(piece * 9_000)
+    assert time.perf_counter() - began < 3  # 0.1 s on an idle machine
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t VALUES (1",
+        "INSERT INTO t VALUES 1, 2",
+        "INSERT INTO t FORMAT CSV 1",
+        "INSERT INTO t",
+        "INSERT INTO t VALUES " + "(" * 9000,
+    ],
 )
 def test_rows_that_cannot_be_read_are_refused(sql: str) -> None:
     with pytest.raises(ConfigError, match="INSERT"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -75,6 +77,10 @@ def test_n1_an_aware_parameter_is_one_moment(native: Any, http: Any, moment: dat
     native.insert("n1", [["insert", moment, moment]])
     stored = dict(http.query("SELECT k, toInt64(toUInt32(t)) FROM n1").result_rows)
     assert stored == dict.fromkeys(("http", "percent", "select", "typed", "insert"), int(moment.timestamp()))
+    zoned = dict(
+        http.query("SELECT k, toInt64(toUInt32(z)) FROM n1 WHERE k IN ('http', 'percent')").result_rows
+    )
+    assert zoned["percent"] == zoned["http"]
     found = native.query("SELECT count() FROM n1 WHERE t = %(t)s", {"t": moment})
     assert found.result_rows == [(5,)]
 
@@ -175,3 +181,111 @@ def test_n5_settings_and_query_ids(native: Any) -> None:
     assert int(made.summary["read_rows"]) >= 1
     formatted = native.query("SELECT 5 AS n", query_formats={"UInt8": "string"})
     assert formatted.result_rows == [("5",)]
+
+
+#: Columns, and the rows of an INSERT; each is given to HTTP and to the native protocol.
+WRITTEN: list[tuple[str, str]] = [
+    ("d Decimal(18, 2)", "(1234567890123456.78), (-0.01), (5)"),
+    ("d Decimal(18, 10)", "(0.1000000001), (12345678.1234567891)"),
+    ("d Decimal(38, 10)", "(1234567890123456789012345678.1234567891)"),
+    ("x Int64", "(-1), (9223372036854775807), (-9223372036854775808)"),
+    ("x UInt64", "(18446744073709551615), (0)"),
+    ("x Float64", "(1), (-1.5), (1e300), (18446744073709551615)"),
+    ("x Float32", "(nan), (inf), (-inf), (0.1)"),
+    ("x Nullable(Int32)", "(1), (NULL), (-3)"),
+    ("x Array(Nullable(Int32))", "([1, NULL]), ([])"),
+    ("x Array(Int64)", "([]), ([-1, 9223372036854775807])"),
+    ("x Array(Array(String))", "([['a', 'b,]'], []]), ([])"),
+    ("x Enum8('a' = 1, 'b' = 2)", "('a'), ('b')"),
+    ("x Date", "('2020-01-01'), ('1970-01-01')"),
+    ("x DateTime", "('2020-01-01 10:00:00'), (1577836800)"),
+    ("x DateTime('Asia/Tokyo')", "('2020-01-01 10:00:00'), (1577836800)"),
+    ("x String", r"('it''s'), ('it\'s'), ('a\\b\n'), ('\x41\t'), ('ünï'), ('), ('), ('a -- b')"),
+    ("x UUID", "('61f0c404-5cb3-11e7-907b-a6006ad3dba0')"),
+    ("a FixedString(3)", "('abc'), ('x')"),
+    ("x UInt64, y Tuple(UInt8, String)", "(1, (2, 'z'))"),
+    ("a UInt8, b String DEFAULT 'dflt'", "(1, 'x');"),
+    ("x UInt8", "(1 + 1), (2 * (3 + 4))"),
+    ("x String", "(concat('a', 'b'))"),
+    ("x Date", "(toDate('2020-01-02'))"),
+    ("x DateTime", "(toDateTime('2020-01-02 03:04:05'))"),
+    ("x UInt8", "(1)\n,\t( 2 ) "),
+]
+
+
+@pytest.mark.parametrize(("columns", "rows"), WRITTEN)
+def test_n2_rows_in_the_text_are_what_http_stores(
+    native: Any, http: Any, clickhouse: ClickHouse, columns: str, rows: str
+) -> None:
+    stored = []
+    for engine, name in ((http, "n2_http"), (native, "n2_native")):
+        http.command(f"DROP TABLE IF EXISTS {name}")
+        http.command(f"CREATE TABLE {name} ({columns}) ENGINE = Memory")
+        engine.command(f"INSERT INTO {name} VALUES {rows}")
+        stored.append(sorted(clickhouse.query(f"SELECT * FROM {name}").splitlines()))
+    assert stored[1] == stored[0]
+    assert stored[0]
+
+
+REFUSED = [
+    ("x UInt32", "('17')", "no literal of that type"),
+    ("x Int8", "(1), (300)", "row 2, column 'x' of type Int8: 300 is refused: out of range"),
+    ("x UInt8", "(-1)", "out of range"),
+    ("x UInt8", "(1.5)", "no whole number"),
+    ("x UInt8", "(255 + 1)", "out of range"),
+    ("d Decimal(18, 2)", "(0.001)", "more than 2 digits behind the point"),
+    ("d Decimal(9, 2)", "(12345678.00)", "more than 7 digits before the point"),
+    ("x Int32", "(NULL)", "not Nullable"),
+    ("a UInt8, b String DEFAULT 'dflt'", "(1, DEFAULT)", "DEFAULT has no meaning"),
+    ("a UInt8, b String", "(1)", "row 1 has 1 values for 2 columns"),
+    ("x FixedString(2)", "('abc')", "longer than 2 bytes"),
+    ("x String", r"('50\%')", "in different ways"),
+    ("x Enum8('a' = 1)", "('b')", "no such label"),
+    ("x DateTime", "('1577836800')", "no date and time"),
+    ("x DateTime", "('yesterday')", "no date and time"),
+    ("x String", "(now())", "the expression is of type DateTime"),
+]
+
+
+@pytest.mark.parametrize(("columns", "rows", "words"), REFUSED)
+def test_n2_what_would_be_another_value_is_refused(
+    native: Any, http: Any, columns: str, rows: str, words: str
+) -> None:
+    http.command("DROP TABLE IF EXISTS n2_refused")
+    http.command(f"CREATE TABLE n2_refused ({columns}) ENGINE = Memory")
+    with pytest.raises(Exception, match=re.escape(words)):
+        native.command(f"INSERT INTO n2_refused VALUES {rows}")
+    assert http.command("SELECT count() FROM n2_refused") == 0
+    assert native.command("SELECT 5") == 5
+
+
+def test_n2_other_shapes_of_an_insert(native: Any, http: Any) -> None:
+    http.command("DROP TABLE IF EXISTS n2")
+    http.command("CREATE TABLE n2 (a UInt32, b String, c DateTime) ENGINE = Memory")
+    native.command("INSERT INTO n2 (b, a) VALUES ('x', 1)")
+    native.command("insert into n2 (a, b) format Values (2, 'y')")
+    native.command("/* values */ INSERT INTO n2 (a) SELECT 3 -- values (4)")
+    native.command("INSERT INTO n2 (a, b) VALUES (%(a)s, %(b)s)", {"a": 5, "b": "it's (, \\ \n"})
+    native.command("INSERT INTO n2 (a) VALUES")
+    native.query("INSERT INTO n2 (a) VALUES (6) -- and no more, (7)")
+    native.command("INSERT INTO n2 (a, c) VALUES (8, now())")
+    assert http.query("SELECT a, b FROM n2 ORDER BY a").result_rows == [
+        (1, "x"), (2, "y"), (3, ""), (5, "it's (, \\ \n"), (6, ""), (8, ""),
+    ]  # fmt: skip
+    assert http.command("SELECT abs(toInt64(now()) - toInt64(c)) < 10 FROM n2 WHERE a = 8") == 1
+    http.command("CREATE TABLE IF NOT EXISTS n2_random (a UInt8, r Float64) ENGINE = Memory")
+    native.command("INSERT INTO n2_random VALUES (1, rand() / 1), (2, rand() / 1), (3, rand() / 1)")
+    assert http.command("SELECT uniqExact(r) > 1 FROM n2_random") == 1
+    http.command("DROP TABLE n2_random")
+
+
+def test_n2_ten_thousand_rows_take_a_moment(native: Any, http: Any) -> None:
+    http.command("DROP TABLE IF EXISTS n2_many")
+    http.command("CREATE TABLE n2_many (a UInt32, s String, f Float64, d Date) ENGINE = Memory")
+    rows = ", ".join(f"({n}, 'row {n}', {n}.5, '2020-01-01')" for n in range(10_000))
+    began = time.perf_counter()
+    summary = native.command(f"INSERT INTO n2_many VALUES {rows}")
+    took = time.perf_counter() - began
+    assert summary.written_rows == 10_000
+    assert http.query("SELECT uniqExact(s), max(a) FROM n2_many").result_rows == [(10_000, 9_999)]
+    assert took < 5  # 0.2 s on an idle machine; a quadratic reader takes minutes

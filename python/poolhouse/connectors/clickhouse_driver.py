@@ -139,6 +139,8 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
         asked = native_statements.ask(
             query, parameters, settings, limit=self.query_limit, zone=self._zone(), **options
         )
+        if asked.rows is not None:
+            return native_statements.answer((), asked, (self._store_rows(asked)).summary)
         blocks, _, summary = self._run(asked, asked.reading)
         return native_statements.answer(blocks, asked, summary)
 
@@ -167,6 +169,8 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
         """Run a statement without a result, or with a single value."""
         zone = self._zone()
         asked = native_statements.ask(cmd, parameters, settings, data=data, zone=zone, **options)
+        if asked.rows is not None:
+            return self._store_rows(asked)
         blocks, apart, summary = self._run(asked, {"query_formats": native_text.FORMATS})
         return native_statements.command_answer(blocks, apart, summary, zone, self.connection.version)
 
@@ -188,6 +192,23 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
     def insert_df(self, table: str, df: Any, **options: Any) -> Any:
         """Insert a pandas ``DataFrame``; its columns carry the names."""
         return self.insert(table, df, list(map(str, df.columns)), **options)
+
+    def _store_rows(self, asked: native_statements.Ask) -> Any:
+        """Send the rows that stood in the text of an INSERT as blocks; expressions are asked from the server before."""
+        rows = asked.rows
+        assert rows is not None
+        for each in rows.expressions.values():
+            question = native_statements.question(each, asked)
+            blocks, _, _ = self._run(question, {"query_formats": native_text.FORMATS})
+            native_statements.answered(each, blocks)
+        zone = self._zone()
+        stored = self._store(
+            asked,
+            lambda columns: native_statements.writing(
+                columns, rows.columns(columns, zone) if rows.rows else [], zone, column_oriented=True
+            ),
+        )
+        return native_statements.written(stored, asked)
 
     def _zone(self) -> tzinfo:
         return native_statements.zone_of(self.connection.zone)

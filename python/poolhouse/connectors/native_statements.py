@@ -5,8 +5,8 @@ On every connector ``conn.query(...)`` answers clickhouse-connect's own ``QueryR
 clickhouse-connect's rules, too; ``{name:Type}``, which HTTP sends beside the statement, becomes a ``CAST`` here, since
 servers before 2023 take no parameters over TCP.
 
-A native server waits for the rows of an INSERT as blocks, and ignores those that stand in the statement: drivers hang
-there until their time-out. So ``INSERT ... VALUES (...)`` is sent as ``INSERT ... SELECT ... UNION ALL SELECT ...``.
+A native server waits for the rows of an INSERT as blocks, and ignores those that stand in the statement: they are read
+here and sent as blocks (see ``native_values``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from clickhouse_connect.driver.npquery import NumpyResult
 from clickhouse_connect.driver.query import QueryContext, QueryResult
 from clickhouse_connect.driver.summary import QuerySummary
 
-from poolhouse.connectors import native_text
+from poolhouse.connectors import native_text, native_values
 from poolhouse.connectors.native_blocks import ZONES_OVER_HTTP, Reading
 from poolhouse.errors import ConfigError
 
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Ask",
     "answer",
+    "answered",
     "ask",
     "command_answer",
     "frame",
     "insertion",
+    "question",
     "quote_identifier",
     "read_summary",
     "reading",
@@ -58,6 +60,7 @@ _TOKEN = re.compile(
 #: How comments and quoted text begin.
 _OPAQUE = ("--", "/*", "'", "`", '"')
 _INSERT = re.compile(r"(?is)(?:\s|--[^\n]*\n|/\*.*?\*/)*insert\s+into\b")
+_VALUES = re.compile(r"(?i)\s+values\b")
 _ZONE = re.compile(r"DateTime(?:64)?\([^()]*'([^']+)'\)")
 #: clickhouse-connect's arguments that say how an answer is read.
 _READING = frozenset(
@@ -79,6 +82,8 @@ class Ask:
     column_oriented: bool = False
     #: Arguments of clickhouse-connect that say how the answer is read.
     reading: dict[str, Any] = field(default_factory=dict)
+    #: The rows of an INSERT that stood in its text.
+    rows: native_values.Rows | None = None
 
 
 def ask(
@@ -112,9 +117,10 @@ def ask(
         if context.is_select and not context.has_limit and not context.is_command and not context.is_insert:
             sql = f"{sql.rstrip().rstrip(';')}\n LIMIT {limit}"
     read = {name: value for name, value in options.items() if value is not None}
+    rows = None
     if _INSERT.match(sql):
-        sql = _rows_as_select(sql)
-    return Ask(sql, own, query_id, bool(column_oriented), read)
+        sql, rows = _with_rows(sql)
+    return Ask(sql, own, query_id, bool(column_oriented), read, rows)
 
 
 def _bind(sql: str, parameters: Mapping[str, Any] | Sequence[Any], zone: tzinfo) -> str:
@@ -156,52 +162,35 @@ def _finer(value: Any) -> Any:
     return value
 
 
-def _rows_as_select(sql: str) -> str:
-    """An INSERT with its rows in the text as an INSERT of a SELECT; any other INSERT as it is."""
-    head: list[str] = []
-    depth = 0
-    tokens = _tokens(sql)
-    for token in tokens:
-        if depth == 0 and not token.startswith(_OPAQUE) and (found := _KEYWORD.search(token)):
-            word = found[1].lower()
-            if word == "values":
-                head.append(token[: found.start()])
+def _with_rows(sql: str) -> tuple[str, native_values.Rows | None]:
+    """An INSERT without the rows that stand in its text, and the rows; any other INSERT as it is.
+
+    Raises ConfigError for an INSERT that the server would wait for rows of.
+    """
+    depth = at = 0
+    shape = False
+    for token in _tokens(sql):
+        if depth == 0 and not token.startswith(_OPAQUE):
+            for found in _KEYWORD.finditer(token):
+                word = found[1].lower()
+                if word in ("values", "format"):
+                    behind = at + found.end()
+                    if word == "format":
+                        named = _VALUES.match(sql, behind)
+                        if named is None:
+                            raise ConfigError(
+                                "INSERT ... FORMAT: has no meaning for clickhouse+native://, where rows are sent as "
+                                "blocks; use conn.insert(table, rows)"
+                            )
+                        behind = named.end()
+                    return sql[: at + found.start()] + "VALUES", native_values.read(sql[behind:])
+                shape = True
                 break
-            if word == "format":
-                raise ConfigError(
-                    "INSERT ... FORMAT: has no meaning for clickhouse+native://, where rows are sent as blocks; "
-                    "use conn.insert(table, rows)"
-                )
-            return sql
+        if shape:
+            return sql, None
         depth += _turn(token)
-        head.append(token)
-    else:
-        return sql
-    rows = list(_rows(tokens))
-    if not rows:
-        # Its rows are to come as blocks, by the driver's own call.
-        return sql
-    return "".join(head) + " UNION ALL ".join(f"SELECT {row}" for row in rows)
-
-
-def _rows(tokens: Iterator[str]) -> Iterator[str]:
-    depth = 0
-    row: list[str] = []
-    for token in tokens:
-        turn = _turn(token)
-        if depth == 0:
-            if token == "(":
-                depth, row = 1, []
-            elif token.strip() not in ("", ",", ";") and not token.startswith(("--", "/*")):
-                raise ConfigError("INSERT ... VALUES: must be followed by rows in parentheses")
-            continue
-        depth += turn
-        if depth == 0:
-            yield "".join(row)
-        else:
-            row.append(token)
-    if depth:
-        raise ConfigError("INSERT ... VALUES: a parenthesis is not closed")
+        at += len(token)
+    raise ConfigError("INSERT: has neither VALUES nor SELECT; use conn.insert(table, rows)")
 
 
 def _tokens(sql: str) -> Iterator[str]:
@@ -287,6 +276,18 @@ def reading_frames(options: Mapping[str, Any]) -> dict[str, Any]:
         "use_numpy": True,
         "as_pandas": True,
     }
+
+
+def question(expression: native_values.Expression, asked: Ask) -> Ask:
+    """The statement whose answer is the value of *expression*, in the settings of *asked*."""
+    return Ask(f"SELECT {expression.text} AS value", asked.settings, str(uuid.uuid4()))
+
+
+def answered(expression: native_values.Expression, blocks: Sequence[Block]) -> None:
+    """Note the server's answer on *expression*."""
+    for block in blocks:
+        if block.rows:
+            expression.kind, expression.value = block.types[0], block.columns[0][0]
 
 
 def writing(

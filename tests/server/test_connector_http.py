@@ -422,12 +422,12 @@ def test_ch13_no_session_id_is_sent(clickhouse: ClickHouse, proxy: MakeProxy) ->
 def test_ch15_a_peer_that_never_answers_is_given_up(clickhouse: ClickHouse, proxy: MakeProxy) -> None:
     front = proxy(clickhouse)
     front.silence()
-    http = connector(clickhouse, front.port, connect_timeout=0.5)
+    http = connector(clickhouse, front.port, send_receive_timeout=0.5)
     started = time.monotonic()
 
     def connect(_: int) -> str:
         with pytest.raises(
-            OperationalError, match=r"cannot connect to .*: no answer within 0\.5 s"
+            OperationalError, match=r"cannot connect to .*: accepted, but no answer for 0\.5 s"
         ) as raised:
             http.connect()
         return str(raised.value)

@@ -481,10 +481,12 @@ async def test_a_server_that_was_silent_for_a_while_is_not_told_to_speak_http(
     front = proxy(clickhouse, native=True)
     front.lose()
     threading.Timer(0.7, front.heal).start()  # before the port is probed, after the greeting was lost
-    error = await failure(lambda: engine_of(front.port, connect_timeout=2).query("SELECT 1"))
+    error = await failure(
+        lambda: engine_of(front.port, connect_timeout=2, send_receive_timeout=2).query("SELECT 1")
+    )
     assert isinstance(error, ConnectFailed)
     assert "speaks HTTP" not in str(error)
-    assert "within connect_timeout" in str(error) or "within 2 s" in str(error), error
+    assert "accepted, but no answer" in str(error), error
 
 
 @pytest.mark.parametrize("create", [create_engine, create_async_engine])
@@ -497,11 +499,11 @@ async def test_a_native_port_given_to_the_http_driver_is_named(clickhouse: Click
 
 async def test_ch15_a_server_that_never_answers_is_given_up(engine_of: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        engine = engine_of(mute.getsockname()[1], connect_timeout=1)
+        engine = engine_of(mute.getsockname()[1], connect_timeout=1, send_receive_timeout=1)
         began = time.monotonic()
         error = await failure(lambda: engine.query("SELECT 1"))
         assert isinstance(error, ConnectFailed)
-        assert "no answer within" in str(error)
+        assert "accepted, but no answer" in str(error)
         assert time.monotonic() - began < 3
         assert engine.pool.stats().connecting == 0
 

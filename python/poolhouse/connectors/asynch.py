@@ -27,6 +27,7 @@ from asynch.proto.protocol import ServerPacket
 
 from poolhouse.connectors import native_blocks, native_options, native_statements, native_text
 from poolhouse.connectors.asynch_wire import Wire, driver_error
+from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.base import AsyncConnector
 from poolhouse.connectors.native_cancel import Floor
 from poolhouse.connectors.native_kill import NativeKiller
@@ -268,6 +269,15 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
         self._tls = tls
         self._query_limit = query_limit
         self.target = target
+        #: Connects that wait for the server's greeting.
+        self.awaiting = Awaiting()
+
+    #: Seconds in which the greeting must be there; None: it is bounded as any answer is.
+    answer_within: float | None = None
+
+    def unanswered(self) -> float | None:
+        """As in the base class."""
+        return self.awaiting.longest()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"
@@ -276,28 +286,30 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
         """A connection that is open and greeted. Raises the driver's errors."""
         connection = PooledAsynchConnection(self._arguments, self._tls, self._query_limit)
         connection.wire.killer = self.killer
-        connection.wire.options = self._options
+        wire = connection.wire
+        wire.options, wire.awaiting, wire.answer_within = self._options, self.awaiting, self.answer_within
         try:
             await connection.connect()
         except (ServerException, PoolError):
             raise
         except (ClickHouseException, EOFError, OSError, RuntimeError) as error:
-            clearer = self._explained(error)
+            clearer = self._explained(error, reached=wire.reached)
             if clearer is error:
                 raise
             raise clearer from error
         return connection
 
-    def _explained(self, error: Exception) -> Exception:
+    def _explained(self, error: Exception, *, reached: bool) -> Exception:
         """A driver's error that says where to, and what is wrong there."""
         if isinstance(error, UnexpectedPacketFromServerError) and "speaks HTTP" in str(error):
             return error
         if isinstance(error, ssl.SSLCertVerificationError):
             return driver_error(NetworkError, f"cannot connect to {self.target}: certificate: {error}")
-        if isinstance(error, TimeoutError):
-            return driver_error(
-                SocketTimeoutError, f"cannot connect to {self.target}: no answer within connect_timeout"
-            )
+        if isinstance(error, (TimeoutError, SocketTimeoutError)):
+            waited = "no answer within connect_timeout"
+            if reached and self.answer_within is None:
+                waited = "accepted, but no answer within send_receive_timeout"
+            return driver_error(SocketTimeoutError, f"cannot connect to {self.target}: {waited}")
         if isinstance(error, (ClickHouseException, EOFError, RuntimeError)):
             return driver_error(
                 NetworkError, f"{self._server} does not answer like ClickHouse's native protocol: {error}"

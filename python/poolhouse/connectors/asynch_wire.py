@@ -35,10 +35,12 @@ from asynch.proto import constants
 from asynch.proto.protocol import ClientPacket, ServerPacket
 
 from poolhouse.connectors import native_blocks, native_options, native_statements
+from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.chdb_statements import keeps_state
 from poolhouse.connectors.credentials import REFUSALS
 from poolhouse.connectors.native_cancel import CANCEL, Floor, say
 from poolhouse.connectors.native_options import NativeOptions
+from poolhouse.connectors.reach import reach_async
 from poolhouse.connectors.sockets import bury, keep_alive, readiness, shut_down
 
 if TYPE_CHECKING:
@@ -47,10 +49,13 @@ if TYPE_CHECKING:
     ProtoConnection = Any
     BufferedReader = Any
     BlockInfo = Any
+    BufferedWriter: Any
+    BlockReader: Any
 else:
     from asynch.proto.block import BlockInfo
     from asynch.proto.connection import Connection as ProtoConnection
-    from asynch.proto.streams.buffered import BufferedReader
+    from asynch.proto.streams.block import BlockReader
+    from asynch.proto.streams.buffered import BufferedReader, BufferedWriter
 
 __all__ = ["Wire", "driver_error"]
 
@@ -94,7 +99,6 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
 
     connected: bool | None
     is_query_executing: bool
-    connect_timeout: float
     sync_request_timeout: float
     secure_socket: bool
     settings: dict[str, Any]
@@ -113,6 +117,16 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
     database_wanted: str | None = None
     #: What it was made of, and who tells its password.
     options: NativeOptions | None = None
+    #: Told of connects that wait for the greeting.
+    awaiting: Awaiting | None = None
+    #: Seconds in which the greeting must be there; None: it is bounded as any answer is.
+    answer_within: float | None = None
+    #: Whether the server was reached by the last connect.
+    reached = False
+    host: str | None
+    port: int | None
+    connect_timeout: float
+    send_receive_timeout: float
     pid = 0
     _socket: Any = None
     _loop: asyncio.AbstractEventLoop | None = None
@@ -228,12 +242,44 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
         self._end_if_late()
 
     async def _open(self, host: str, port: int) -> None:
+        self.reached = False
         try:
-            async with asyncio.timeout(self.connect_timeout):
-                await self._init_connection(host, port)
+            await self._init_connection(host, port)
         except BaseException:
             self.drop()
             raise
+        finally:
+            if self.awaiting is not None:
+                self.awaiting.ends(self)
+
+    async def _init_connection(self, host: str, port: int) -> None:
+        """As asynch's: the way there within ``connect_timeout`` in all, the greeting as any answer."""
+        self.host, self.port = host, port
+        async with asyncio.timeout(self.connect_timeout):
+            sock = await reach_async(host, port)
+            context = self._get_ssl_context()
+            try:
+                reader, writer = await asyncio.open_connection(
+                    sock=sock,
+                    limit=constants.BUFFER_SIZE,
+                    ssl=context,
+                    server_hostname=host if context is not None else None,
+                )
+            except BaseException:
+                sock.close()
+                raise
+        self.writer = BufferedWriter(writer, timeout=self.send_receive_timeout)
+        self.reader = BufferedReader(reader, timeout=self.send_receive_timeout)
+        self.block_reader = self.get_block_reader()
+        self.block_reader_raw = BlockReader(self.reader, self.writer, self.context)
+        self.block_writer = self.get_block_writer()
+        self.connected = True
+        self.reached = True
+        if self.awaiting is not None:
+            self.awaiting.begins(self)
+        async with asyncio.timeout(self.answer_within):
+            await self.send_hello()
+            await self.receive_hello()
 
     def _end_if_late(self) -> None:
         """After an open: shut it down where :meth:`end` came meanwhile."""

@@ -79,6 +79,12 @@ class ConnectorBase(Generic[C]):
         """Seconds that the server lets *connection* idle, once that is known; the pool stays below it."""
         return None
 
+    def unanswered(self) -> float | None:
+        """Seconds since which a connect under way has been accepted by the server, and not been answered; None where
+        there is none such.
+        """
+        return None
+
     def sender(self, connection: C) -> Any:
         """The object whose methods send the statements of *connection*: as a rule itself. For ``echo``."""
         return connection

@@ -16,10 +16,12 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from typing import Any, Self
 
+import urllib3
 from clickhouse_connect.driver.exceptions import Error, OperationalError, StreamFailureError
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_match_hostname import CertificateError
 
+from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.base import Connector
 from poolhouse.connectors.handshake import HANDSHAKES, Handshakes, Script
 from poolhouse.connectors.http_client import PooledHttpClient
@@ -90,6 +92,23 @@ class HttpConnectorBase:
         self.gone: frozenset[str] = frozenset()
         #: What ends queries that are given up, where that was asked for.
         self.killer = HttpKiller(options) if options.kill_on_cancel else None
+        #: Connects that wait for the server's first answers.
+        self.awaiting = Awaiting()
+
+    #: Seconds in which the first answers must be there, counted from the begin of the connect; None: each is bounded as
+    #: any answer is. A node of a cluster has a bound: another one may do.
+    answer_within: float | None = None
+
+    def unanswered(self) -> float | None:
+        """As :meth:`poolhouse.connectors.base.ConnectorBase.unanswered`."""
+        return self.awaiting.longest()
+
+    def _answers_by(self, options: HttpOptions) -> tuple[float | None, float]:
+        """The bound of the first answers, if any, and until when to wait for those of another connect."""
+        now = time.monotonic()
+        if self.answer_within is not None:
+            return now + self.answer_within, now + self.answer_within
+        return None, now + options.send_receive_timeout
 
     def _is_retired(self, client: Any) -> bool:
         return bool(self.gone) and client.transport.peer in self.gone
@@ -129,15 +148,17 @@ class HttpConnectorBase:
         if session_id is not None:
             client.set_client_setting("session_id", session_id)
 
-    def _explained(self, error: BaseException) -> OperationalError | None:
+    def _explained(self, error: BaseException, *, reached: bool = False) -> OperationalError | None:
         """A clearer error for *error*, which ended a connect; ``None`` when it is ClickHouse's own words."""
         code = http_error_code(error)
         if isinstance(error, Error) and (code is not None or "clickhouse-client" in str(error)):
             # Those of its native port say what it is, and which port to use.
             return None
         causes = list(chain(error))
-        if any(isinstance(each, (TimeoutError, ReadTimeoutError)) for each in causes):
+        if any(isinstance(each, (TimeoutError, urllib3.exceptions.TimeoutError)) for each in causes):
             waited = f"no answer within {self.options.connect_timeout:g} s"
+            if reached and self.answer_within is None:
+                waited = f"accepted, but no answer for {self.options.send_receive_timeout:g} s"
             return OperationalError(
                 f"cannot connect to {self.target}: {waited} ({str(error) or type(error).__name__})"
             )
@@ -155,12 +176,13 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
     *host* (default ``"localhost"``), *port* (default 8123, or 8443 with *secure*), *username*, *password*, *database*,
     *access_token*, *headers*, *settings* and *client_name* say where to and as whom. *secure* speaks TLS, checked as
     *verify*, *ca_cert*, *client_cert*, *client_cert_key* and *server_host_name* say. *http_proxy* or *https_proxy* (by
-    default those of the environment) is gone through. *connect_timeout* (default 10 seconds) bounds the opening,
-    handshake included; *send_receive_timeout* (default 300 seconds) bounds the silence of a query. *query_limit*
-    (default 0, none) is a LIMIT for queries without one; *query_retries* (default 1) is how often a read is sent again
-    when the server closed the idle socket under it. *kill_on_cancel* (default False) ends queries that are given up at
-    the server, too (``kill``). *driver_args* go to the driver's client; see
-    :func:`driver_option_names`. *handshakes* is the cache of start-up answers, by default the process's own.
+    default those of the environment) is gone through. *connect_timeout* (default 10 seconds) bounds reaching the server
+    (name, TCP, the proxy's tunnel, TLS) as one total; *send_receive_timeout* (default 300 seconds) bounds the silence
+    of an answer, also of the first ones. *query_limit* (default 0, none) is a LIMIT for queries without one;
+    *query_retries* (default 1) is how often a read is sent again when the server closed the idle socket under it.
+    *kill_on_cancel* (default False) ends queries that are given up at the server, too (``kill``). *driver_args* go to
+    the driver's client; see :func:`driver_option_names`. *handshakes* is the cache of start-up answers, by default the
+    process's own.
 
     Raises :class:`poolhouse.ConfigError` for a bad argument; connects only in :meth:`connect`.
 
@@ -169,9 +191,9 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
     """
 
     def connect(self) -> PooledHttpClient:
-        """A client with its socket open. Raises the driver's errors, within about *connect_timeout* seconds."""
+        """A client with its socket open. Raises the driver's errors."""
         options = self.options.asked()
-        deadline = time.monotonic() + options.connect_timeout
+        deadline, patience = self._answers_by(options)
         try:
             manager, transport = open_socket(options, options.connect_timeout)
         except (HTTPError, HTTPException, CertificateError, OSError) as error:
@@ -181,11 +203,12 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
             return PooledHttpClient(options, manager, transport, script, deadline, self.forget)
 
         try:
-            return self._handshakes.run(self.options.identity, deadline, start)
+            with self.awaiting.of(transport):
+                return self._handshakes.run(self.options.identity, patience, start)
         except BaseException as error:
             transport.end()
             transport.close()
-            clearer = self._explained(error) if isinstance(error, (Error, OSError)) else None
+            clearer = self._explained(error, reached=True) if isinstance(error, (Error, OSError)) else None
             if clearer is None:
                 raise
             raise clearer from error

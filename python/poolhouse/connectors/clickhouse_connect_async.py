@@ -36,9 +36,10 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
     _lost = (ConnectionError, aiohttp.ClientConnectionError)
 
     async def connect(self) -> PooledAsyncHttpClient:
-        """A client with its socket open. Raises the driver's errors, within about *connect_timeout* seconds."""
+        """A client with its socket open. Raises the driver's errors."""
         options = await self.options.asked_async()
-        deadline = time.monotonic() + options.connect_timeout
+        deadline, patience = self._answers_by(options)
+        reached = False
         client = PooledAsyncHttpClient(options)
 
         async def start(script: Script) -> PooledAsyncHttpClient:
@@ -46,14 +47,18 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
             return client
 
         try:
-            # A second more than the deadline, so that what knows why it waited can say so.
-            async with asyncio.timeout(options.connect_timeout + 1.0):
+            async with asyncio.timeout(options.connect_timeout):
                 await client.open()
-                return await self._handshakes.run_async(self.options.identity, deadline, start)
+            reached = True
+            # A second more than the deadline, so that what knows why it waited can say so.
+            bound = None if deadline is None else deadline - time.monotonic() + 1.0
+            with self.awaiting.of(client):
+                async with asyncio.timeout(bound):
+                    return await self._handshakes.run_async(self.options.identity, patience, start)
         except BaseException as error:
             client.abandon()
             known = isinstance(error, (Error, OSError, aiohttp.ClientError))
-            clearer = self._explained(error) if known else None
+            clearer = self._explained(error, reached=reached) if known else None
             if clearer is None:
                 raise
             raise clearer from error

@@ -32,6 +32,7 @@ from clickhouse_driver.errors import (
 from clickhouse_driver.protocol import ServerPacketTypes
 
 from poolhouse.connectors import native_blocks, native_options, native_statements, native_text
+from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.base import Connector
 from poolhouse.connectors.chdb_statements import keeps_state
 from poolhouse.connectors.clickhouse_driver_wire import DriverWire
@@ -270,7 +271,8 @@ class NativeConnector(Connector[PooledNativeClient]):
     *database* say where to and as whom. *secure* speaks TLS, checked as *verify*, *ca_cert*, *client_cert*,
     *client_cert_key* and *server_host_name* say. *compress* is True (default: lz4 where its libraries
     ``clickhouse-cityhash`` and ``lz4`` are installed), False, ``"lz4"`` or ``"zstd"``. *connect_timeout* (default 10
-    seconds) bounds each step of opening, *send_receive_timeout* (default 300 seconds) the silence of a query.
+    seconds) bounds reaching the server (name, TCP, TLS) as one total, *send_receive_timeout* (default 300 seconds) the
+    silence of an answer, also of the greeting.
     *query_limit* (default 0, none) is a LIMIT for queries without one. *kill_on_cancel* (default False) has a side
     connection end queries that were given up, at the server, where the protocol's Cancel is not enough. Other
     arguments go to the driver; see ``native_options``.
@@ -300,6 +302,15 @@ class NativeConnector(Connector[PooledNativeClient]):
         self.options = options
         self.target = options.target
         self.killer = NativeKiller(options) if options.kill_on_cancel else None
+        #: Connects that wait for the server's greeting.
+        self.awaiting = Awaiting()
+
+    #: Seconds in which the greeting must be there; None: it is bounded as any answer is.
+    answer_within: float | None = None
+
+    def unanswered(self) -> float | None:
+        """As in the base class."""
+        return self.awaiting.longest()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.target!r})"
@@ -308,6 +319,8 @@ class NativeConnector(Connector[PooledNativeClient]):
         """A client with its connection open and greeted. Raises the driver's errors."""
         client = PooledNativeClient(self.options)
         client.connection.killer = self.killer
+        client.connection.awaiting = self.awaiting
+        client.connection.answer_within = self.answer_within
         try:
             client.connection.connect()
         except ServerException as error:
@@ -315,13 +328,13 @@ class NativeConnector(Connector[PooledNativeClient]):
             error.message = str(error.message).partition(" Stack trace:")[0]
             raise
         except (Error, EOFError, OSError) as error:
-            clearer = self._explained(error)
+            clearer = self._explained(error, reached=client.connection.reached)
             if clearer is error:
                 raise
             raise clearer from error
         return client
 
-    def _explained(self, error: Exception) -> Any:
+    def _explained(self, error: Exception, *, reached: bool) -> Any:
         """A driver's error that says where to, and what is wrong there."""
         if isinstance(error, UnexpectedPacketFromServerError):
             if "speaks HTTP" in str(error):
@@ -337,6 +350,8 @@ class NativeConnector(Connector[PooledNativeClient]):
             return NetworkError(f"cannot connect to {self.target}: certificate: {error}")
         if isinstance(error, (TimeoutError, socket.timeout)):
             waited = f"no answer within {self.options.connect_timeout:g} s"
+            if reached and self.answer_within is None:
+                waited = f"accepted, but no answer for {self.options.arguments['send_receive_timeout']:g} s"
             return SocketTimeoutError(f"cannot connect to {self.target}: {waited}")
         return NetworkError(f"cannot connect to {self.target}: {error}")
 

@@ -34,9 +34,11 @@ from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str
 
 from poolhouse.connectors import native_blocks, native_options
+from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.credentials import REFUSALS
 from poolhouse.connectors.native_cancel import Floor, say
 from poolhouse.connectors.native_options import NativeOptions
+from poolhouse.connectors.reach import reach
 from poolhouse.connectors.sockets import looks_alive, shut_down
 
 if TYPE_CHECKING:
@@ -55,6 +57,12 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
 
     #: What it was made of, and who tells its password.
     options: NativeOptions | None = None
+    #: Told of connects that wait for the greeting.
+    awaiting: Awaiting | None = None
+    #: Seconds in which the greeting must be there; None: it is bounded as any answer is.
+    answer_within: float | None = None
+    #: Whether the server was reached by the last connect.
+    reached = False
     connect_timeout: float
     send_receive_timeout: float
     sync_request_timeout: float
@@ -115,7 +123,7 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
     # The driver's own steps.
 
     def connect(self) -> None:
-        """Open, all within ``connect_timeout``; never once :meth:`end` was called."""
+        """Open, the way there within ``connect_timeout``; never once :meth:`end` was called."""
         if self.ended:
             raise NetworkError("the connection is closed")
         self.disconnect()
@@ -133,7 +141,9 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
         self._end_if_late()
 
     def _open(self, host: str, port: int) -> None:
-        patience, self.send_receive_timeout = self.send_receive_timeout, self.connect_timeout
+        patience = self.send_receive_timeout
+        self.send_receive_timeout = self.answer_within or patience
+        self.reached = False
         try:
             self._init_connection(host, port)
             self.socket.settimeout(patience)
@@ -142,17 +152,35 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
             raise
         finally:
             self.send_receive_timeout = patience
+            if self.awaiting is not None:
+                self.awaiting.ends(self)
+
+    def _create_socket(self, host: str, port: int) -> Any:
+        """Reach the server, TLS included, within ``connect_timeout`` in all."""
+        deadline = time.monotonic() + self.connect_timeout
+        sock: Any = reach(host, port, deadline)
+        try:
+            if self.secure_socket:
+                required = ssl.CERT_REQUIRED if self.verify_cert else ssl.CERT_NONE
+                context = self._create_ssl_context({**self.ssl_options, "cert_reqs": required})
+                sock = context.wrap_socket(sock, server_hostname=self.server_hostname or host)
+        except BaseException:
+            sock.close()
+            raise
+        self.reached = True
+        if self.awaiting is not None:
+            self.awaiting.begins(self)
+        return sock
 
     def receive_hello(self) -> None:
         """Read the server's greeting; a port of HTTP, which waits for us to speak, is named."""
         if not self.secure_socket:
-            began = time.monotonic()
             patience = native_options.hello_patience(self.connect_timeout)
             if not select.select([self.socket], [], [], patience)[0]:
                 host, port = self.hosts[0]
                 if native_options.http_instead(host, port):
                     raise UnexpectedPacketFromServerError(native_options.wrong_port(f"{host}:{port}"))
-                self.socket.settimeout(max(self.connect_timeout - (time.monotonic() - began), 0.05))
+                self.socket.settimeout(self.send_receive_timeout)
         super().receive_hello()
         self.zone = self.server_info.timezone
         self.version = self.server_info.version_tuple()

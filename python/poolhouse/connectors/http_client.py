@@ -197,7 +197,7 @@ class PooledHttpClient(Tagged, HttpClient):
         manager: PoolManager,
         transport: OneSocket,
         script: Script,
-        deadline: float,
+        deadline: float | None,
         forget: Callable[[], None],
     ) -> None:
         self.transport = transport
@@ -231,8 +231,11 @@ class PooledHttpClient(Tagged, HttpClient):
             return described(operation, super()._execute_operation(operation))
         if playback.knows(operation):
             return playback.answer(operation)
-        left = max(self._deadline - time.monotonic(), 1.0)
-        self._backend.timeout = Timeout(connect=left, read=left)
+        patience = self._options.send_receive_timeout
+        if self._deadline is not None:
+            patience = min(max(self._deadline - time.monotonic(), 1.0), patience)
+        self._backend.timeout = Timeout(connect=self._options.connect_timeout, read=patience)
+        self.transport.set_socket_timeout(patience)
         try:
             try:
                 result = super()._execute_operation(operation)

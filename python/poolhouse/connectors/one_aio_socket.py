@@ -22,11 +22,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from clickhouse_connect.driver._backend.http_async import _TCPConnector
 
@@ -42,6 +44,7 @@ from poolhouse.connectors.answer import (
     proven,
 )
 from poolhouse.connectors.judgement import chain
+from poolhouse.connectors.reach import look_up_async
 from poolhouse.connectors.sockets import HUNG_UP, bury, peer_of, readiness, shut_down
 
 __all__ = ["AioSocket", "OneSocketConnector", "answers_of", "open_socket"]
@@ -300,17 +303,44 @@ def answers_of(watched: AioSocket) -> type[aiohttp.ClientResponse]:
     return type("Answer", (_Answer,), {"watched": watched})
 
 
+class _Resolver(AbstractResolver):
+    """Resolves names outside the loop's default executor, in whose queue borrowers may stand."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of *host*."""
+        return [
+            ResolveResult(
+                hostname=host, host=address[0], port=address[1], family=kind, proto=proto,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for kind, _, proto, _, address in await look_up_async(host, port)
+            if family in (socket.AF_UNSPEC, kind)
+        ]  # fmt: skip
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
 class OneSocketConnector(_TCPConnector):
     """A connector that reports what it opens to *watched*, and opens nothing once that has ended."""
 
     def __init__(self, watched: AioSocket, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(resolver=_Resolver(), **options)
         self._watched = watched
         self._factory: Any = functools.partial(_Handler, loop=self._loop)
 
     async def _create_connection(self, req: Any, traces: Any, timeout: Any) -> Any:
         if not self._watched.ended:
-            protocol = await super()._create_connection(req, traces, timeout)
+            try:
+                # One total: aiohttp bounds each round of addresses, and the name not at all.
+                async with asyncio.timeout(timeout.sock_connect):
+                    protocol = await super()._create_connection(req, traces, timeout)
+            except TimeoutError as error:
+                if isinstance(error, aiohttp.ClientError):
+                    raise
+                raise aiohttp.ConnectionTimeoutError("the server could not be reached in time") from error
             if self._watched.opened(protocol):
                 return protocol
             protocol.close()

@@ -15,24 +15,34 @@ says so within a round trip, and what is cut later was at work.
 
 What comes back is judged by ``answer``, and read by ``one_answer``. An answer that is refused costs its connection.
 
-Private names of urllib3 used: ``_get_conn``, ``_put_conn``, ``_new_conn``, ``_prepare_proxy``.
+Private names of urllib3 used: ``_get_conn``, ``_put_conn``, ``_new_conn`` (of pool and connection), ``_prepare_proxy``,
+``_dns_host`` and ``_tunnel_host``.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 import time
 import weakref
 from http.client import HTTPException
+from time import monotonic
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from clickhouse_connect.driver import httputil
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager, ProxyManager, make_headers
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ClosedPoolError, EmptyPoolError, HTTPError
+from urllib3.exceptions import (
+    ClosedPoolError,
+    ConnectTimeoutError,
+    EmptyPoolError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+)
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.proxy import connection_requires_http_tunnel
 
@@ -49,6 +59,7 @@ from poolhouse.connectors.answer import (
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
 from poolhouse.connectors.judgement import BUSY, chain
 from poolhouse.connectors.one_answer import Body, Head
+from poolhouse.connectors.reach import Bound, reach
 from poolhouse.connectors.sockets import looks_alive, peer_of, shut_down
 
 __all__ = ["OneSocket", "open_socket"]
@@ -58,6 +69,8 @@ __all__ = ["OneSocket", "open_socket"]
 SHORT = 16384
 #: Seconds within which an idle socket that the server had closed says so.
 _ROUND_TRIP = 1.0
+#: Seconds to connect where nothing was said.
+_DEFAULT_TIMEOUT = 10.0
 
 
 class _Busy(EmptyPoolError):
@@ -68,9 +81,10 @@ class _Busy(EmptyPoolError):
 
 
 class _Watched:
-    """Tells its pool about each socket it opens."""
+    """Tells its pool about each socket it opens, and opens it within its time-out in all (``reach``)."""
 
     owner: weakref.ref[OneSocket] | None = None
+    _bound: Bound | None = None
     #: The answer that is being read, or was last.
     head: Head | None = None
 
@@ -84,10 +98,38 @@ class _Watched:
         return cast("Body", response)
 
     def connect(self) -> None:
-        super().connect()  # type: ignore[misc]  # a mixin before a urllib3 connection class
+        this = cast("Any", self)
+        seconds = this.timeout if isinstance(this.timeout, (int, float)) else _DEFAULT_TIMEOUT
+        self._deadline = monotonic() + seconds
+        with Bound(self._deadline) as bound:
+            self._bound = bound if this._tunnel_host else None
+            try:
+                super().connect()  # type: ignore[misc]  # a mixin before a urllib3 connection class
+            except Exception as error:
+                if bound.over:
+                    raise ConnectTimeoutError(this, "The way through the proxy took too long.") from error
+                raise
+            finally:
+                self._bound = None
         pool = self.owner() if self.owner is not None else None
         if pool is not None:
             pool._opened(cast("HTTPConnection", self))
+
+    def _new_conn(self) -> socket.socket:
+        this = cast("Any", self)
+        try:
+            sock = reach(this._dns_host, this.port, self._deadline)
+        except socket.gaierror as error:
+            raise NameResolutionError(this.host, this, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(this, f"Connection to {this.host} timed out: {error}") from error
+        except OSError as error:
+            raise NewConnectionError(this, f"Failed to establish a new connection: {error}") from error
+        for option in this.socket_options or ():
+            sock.setsockopt(*option)
+        if self._bound is not None:
+            self._bound.watch(sock)
+        return sock
 
 
 class _InOnePiece:
@@ -270,7 +312,7 @@ class OneSocket(HTTPConnectionPool):
     # What the connector calls.
 
     def open(self, timeout: float) -> None:
-        """Connect (TCP, proxy tunnel, TLS) within *timeout* seconds for each step; sends no request."""
+        """Connect (name, TCP, proxy tunnel, TLS) within *timeout* seconds in all; sends no request."""
         conn = self._new_conn()
         conn.timeout = timeout
         tunnel = self.proxy is not None and connection_requires_http_tunnel(

@@ -64,6 +64,9 @@ class _Watched(ConnectorBase[C]):
     ) -> None:
         self.inner.configure(connection, settings=settings, database=database, session_id=session_id)
 
+    def unanswered(self) -> float | None:
+        return self.inner.unanswered()
+
     def idle_limit(self, connection: C) -> float | None:
         return self.inner.idle_limit(connection)
 

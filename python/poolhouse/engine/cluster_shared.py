@@ -67,7 +67,7 @@ def discovered(discovery: Discovery, nodes: Any, given: Mapping[str, Any]) -> En
         raise ConfigError("weights: have no meaning where the servers say which nodes there are")
     failure: Exception | None = None
     for seed in seeds.nodes:
-        connector = make_connector(replace(seeds, connection=seed), asynchronous=False)
+        connector = _bounded(make_connector(replace(seeds, connection=seed), asynchronous=False), seed)
         try:
             connection = connector.connect()
         except Exception as error:
@@ -134,14 +134,15 @@ def make_member(
     name = name_of(connection)
     title = f"{config.pool.name}@{name}" if config.pool.name else name
     mine = replace(config, connection=connection, said={**config.said, "name": title})
-    connector = make_connector(mine, asynchronous=asynchronous)
+    connector = _bounded(make_connector(mine, asynchronous=asynchronous), connection)
     # Made when it is needed, and kept: what it opened must be known to it.
     others: dict[str, Any] = {}
 
     def other(kind: str) -> Any:
         found = others.get(kind)
         if found is None:
-            found = others.setdefault(kind, make_connector(mine, asynchronous=kind == "aio"))
+            made = _bounded(make_connector(mine, asynchronous=kind == "aio"), connection)
+            found = others.setdefault(kind, made)
         return found
 
     def make() -> Any:
@@ -164,6 +165,12 @@ def make_member(
         patience=connection.connect_timeout,
         shutdown=shutdown,
     )
+
+
+def _bounded(connector: Any, connection: ConnectionConfig) -> Any:
+    """A node that accepts and does not answer is to be left in time: another one may do."""
+    connector.answer_within = connection.connect_timeout
+    return connector
 
 
 def shown(engine: Any) -> str:

@@ -15,6 +15,7 @@ from poolhouse.pool.stats import Holder
 
 if TYPE_CHECKING:
     from poolhouse.config import PoolConfig
+    from poolhouse.connectors.base import ConnectorBase
     from poolhouse.pool.face import PoolFace
     from poolhouse.pool.known_tasks import KnownTasks
     from poolhouse.pool.sides import Outlook
@@ -31,6 +32,7 @@ class Report(_core.Pool, Sizes):
 
     title: str
     config: PoolConfig
+    connector: ConnectorBase[Any]
     outlook: Outlook
     #: The pools that share this one's capacity.
     _partners: list[weakref.ref[PoolFace[Any]]]
@@ -97,6 +99,10 @@ class Report(_core.Pool, Sizes):
         ]
         if numbers["idle"] and self.config.pool_pre_ping and self.outlook.silent_since > began:
             parts.append("idle connections did not answer a ping and are being replaced")
+        silent = self._unanswered()
+        if silent is not None:
+            where = self.connector.target or "the server"
+            parts.append(f"{where} accepted a connection, no answer for {silent:.1f} s; the connect goes on")
         if self.outlook.error is not None:
             error = self.outlook.error
             parts.append(f"the server is down: {type(error).__name__}: {error}")
@@ -111,6 +117,13 @@ class Report(_core.Pool, Sizes):
         timeout = PoolTimeout(". ".join(parts))
         timeout.__cause__ = self.outlook.error
         return timeout
+
+    def _unanswered(self) -> float | None:
+        """The longest that a connect under way has been accepted and not answered."""
+        kin = [self.connector, *(partner.connector for partner in self._partnered())]
+        if self._shares is not None:
+            kin.append(self._shares.connector)
+        return max((each for one in kin if (each := one.unanswered()) is not None), default=None)
 
     def _each(self) -> list[dict[str, Any]]:
         return [self._numbers()]

@@ -7,10 +7,11 @@ by the first query of a service at night.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar
 
 from .environment import pool_options_from
 from .errors import ConfigError
@@ -36,6 +37,9 @@ __all__ = [
     "pool_options",
     "pool_signature",
 ]
+
+
+T = TypeVar("T")
 
 
 class SharedOptions(TypedDict, total=False):
@@ -76,6 +80,26 @@ class PoolOptions(SharedOptions, total=False):
     pool_size: int
 
 
+def _named(options: Mapping[str, Any]) -> Callable[[type[T]], type[T]]:
+    """Has a dataclass refuse a name that none of its fields has as every other way to say an option does."""
+
+    def decorate(cls: type[T]) -> type[T]:
+        made = cls.__init__
+        names = {each.name for each in fields(cls)}  # type: ignore[arg-type]  # it is a dataclass
+
+        @functools.wraps(made)
+        def checked(self: Any, *given: Any, **named: Any) -> None:
+            for name in named:
+                if name not in names:
+                    raise unknown(f"option of {cls.__name__}", name, options)
+            made(self, *given, **named)
+
+        cls.__init__ = checked  # type: ignore[method-assign]
+        return cls
+
+    return decorate
+
+
 class PoolProfile(StrEnum):
     """Pool settings with a name, as starting points; :meth:`PoolConfig.for_profile` has their values."""
 
@@ -103,6 +127,7 @@ _PROFILES: Mapping[PoolProfile, Mapping[str, Any]] = {
 }
 
 
+@_named(POOL_OPTIONS)
 @dataclass(frozen=True)
 class PoolConfig:
     """How connections are lent. Times are in seconds. Checked when it is made, and immutable.
@@ -186,7 +211,7 @@ class PoolConfig:
         >>> PoolConfig.for_profile("high_load").pool_size
         25
         """
-        return cls(**_profile_options(profile))
+        return cls(**profile_options(profile))
 
     @classmethod
     def from_env(
@@ -214,9 +239,9 @@ class PoolConfig:
         """
         named, said = pool_options_from(prefix, environ)
         if named is not None:
-            base = _profile_options(named, argument=f"${prefix}PROFILE")
+            base = profile_options(named, argument=f"${prefix}PROFILE")
         else:
-            base = {} if profile is None else _profile_options(profile)
+            base = {} if profile is None else profile_options(profile)
         return cls(**{**base, **said})
 
     @classmethod
@@ -251,6 +276,7 @@ class PoolConfig:
         return None if self.pool_size is None else self.pool_size + self.max_overflow
 
 
+@_named(CONNECTION_OPTIONS)
 @dataclass(frozen=True)
 class ConnectionConfig:
     """Which server, as whom, and how the driver is to behave. Secrets are in no ``repr``."""
@@ -349,7 +375,7 @@ class EngineConfig:
         return said if self.events is None else {**said, "events": self.events}
 
 
-def _profile_options(profile: Any, argument: str = "profile") -> Mapping[str, Any]:
+def profile_options(profile: Any, argument: str = "profile") -> Mapping[str, Any]:
     try:
         return _PROFILES[PoolProfile(profile)]
     except ValueError:
@@ -360,7 +386,7 @@ def _profile_options(profile: Any, argument: str = "profile") -> Mapping[str, An
 def base_options(config: Any, profile: Any) -> dict[str, Any]:
     """The options that ``config=`` or ``profile=`` puts in the place of the defaults."""
     if config is None:
-        return {} if profile is None else dict(_profile_options(profile))
+        return {} if profile is None else dict(profile_options(profile))
     if profile is not None:
         raise ConfigError(
             "config, profile: one of them, not both; PoolConfig.for_profile(...).replace(...) joins them"

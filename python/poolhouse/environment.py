@@ -4,7 +4,11 @@ They are read only when ``create_engine`` gets no URL:
 
 1. ``POOLHOUSE_URL``, or else ``CLICKHOUSE_HOST`` with ``CLICKHOUSE_PORT``, ``CLICKHOUSE_USER``,
    ``CLICKHOUSE_PASSWORD`` and ``CLICKHOUSE_DB``;
-2. ``POOLHOUSE_POOL_SIZE``, ``POOLHOUSE_MAX_OVERFLOW``, ``POOLHOUSE_POOL_TIMEOUT`` ... one for each pool option.
+2. ``POOLHOUSE_POOL_SIZE``, ``POOLHOUSE_MAX_OVERFLOW``, ``POOLHOUSE_POOL_TIMEOUT`` ... one for each pool option, over
+   those of ``POOLHOUSE_PROFILE``.
+
+A variable that is all but one of these (``POOLHOUSE_POOL_SISE``), or that says what is said in another way
+(``POOLHOUSE_MAX_SIZE``, ``POOLHOUSE_HOST``), is refused; others that begin alike are somebody else's.
 
 Whatever the URL or a keyword says goes before them. ``CLICKHOUSE_PASSWORD`` is the exception: it is also used with an
 explicit URL, when nothing else gives a password. An empty variable counts as unset.
@@ -21,7 +25,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .errors import ConfigError
-from .options import CONNECTION_OPTIONS, POOL_OPTIONS
+from .options import CLUSTER_OPTIONS, CONNECTION_OPTIONS, POOL_OPTIONS, alike, elsewhere
 from .url import parse_url
 
 __all__ = [
@@ -33,8 +37,11 @@ __all__ = [
     "url_from_env",
 ]
 
+PREFIX = "POOLHOUSE_"
 URL_VARIABLE = "POOLHOUSE_URL"
 PASSWORD_VARIABLE = "CLICKHOUSE_PASSWORD"
+#: How alike a variable is to an option that was meant, from 0 to 1.
+ALIKE = 0.8
 #: Variable -> the connection option that it stands for.
 SERVER_VARIABLES = {
     "CLICKHOUSE_HOST": "host",
@@ -62,11 +69,12 @@ def environment_layers(
     With a URL the connection options are empty: the two ways to name a server are never mixed.
     """
     environ = os.environ if environ is None else environ
-    pool = {
-        name: option.parse(text, argument=f"${pool_variable(name)}")
-        for name, option in POOL_OPTIONS.items()
-        if (text := environ.get(pool_variable(name)))
-    }
+    profile, pool = pool_options_from(PREFIX, environ)
+    if profile is not None:
+        from .config import profile_options
+
+        pool = {**profile_options(profile, argument=f"${PREFIX}PROFILE"), **pool}
+    _refuse_known_elsewhere(environ)
     url = environ.get(URL_VARIABLE)
     if url:
         return url, {}, pool
@@ -85,12 +93,49 @@ def pool_options_from(
     if not isinstance(prefix, str):
         raise ConfigError.of("prefix", prefix, "a string")
     environ = os.environ if environ is None else environ
+    _refuse_misspelt(prefix, environ)
     said = {
         name: option.parse(text, argument=f"${prefix}{name.upper()}")
         for name, option in POOL_OPTIONS.items()
         if (text := environ.get(f"{prefix}{name.upper()}"))
     }
     return environ.get(f"{prefix}PROFILE") or None, said
+
+
+def _refuse_misspelt(prefix: str, environ: Mapping[str, str]) -> None:
+    """Refuse a variable that is all but an option. Others with the prefix are not ours to judge: a program has its own,
+    and an orchestrator sets some for each service that it knows.
+    """
+    if not prefix:
+        return
+    known = [*(f"{prefix}{name.upper()}" for name in POOL_OPTIONS), f"{prefix}PROFILE"]
+    if prefix == PREFIX:
+        known.append(URL_VARIABLE)
+    for variable, text in environ.items():
+        if text and variable.startswith(prefix) and variable not in known:
+            meant = alike(variable[len(prefix) :], [each[len(prefix) :] for each in known], ALIKE)
+            if meant:
+                names = ", ".join(sorted(known))
+                raise ConfigError(
+                    f"unknown variable ${variable} (did you mean ${prefix}{meant}?); known are: {names}"
+                )
+
+
+def _refuse_known_elsewhere(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that says something which is said in another way."""
+    for variable, text in environ.items():
+        name = variable.removeprefix(PREFIX).lower()
+        # "tcp://..." is what Kubernetes and Docker tell of a service that is called poolhouse.
+        if not text or name == variable.lower() or name in POOL_OPTIONS or text.startswith("tcp://"):
+            continue
+        if name in CONNECTION_OPTIONS or name in CLUSTER_OPTIONS:
+            raise ConfigError(
+                f"unknown variable ${variable}: an option of the connection stands in {URL_VARIABLE}, or "
+                f"is one of {', '.join(SERVER_VARIABLES)}"
+            )
+        here = elsewhere(name)
+        if here:
+            raise ConfigError(f"unknown variable ${variable} (here that is {here})")
 
 
 def default_password(environ: Mapping[str, str] | None = None) -> str | None:

@@ -86,3 +86,51 @@ def told(error: BaseException) -> str:
     before, again, rest = text.partition(_AGAIN)
     _, colon, reason = rest.partition(": ")
     return f"{type(error).__name__}: {before + reason if again and colon else text}"
+
+
+_STATEMENT = "engine.execute(sql, parameters) and Session(engine).execute(...) run a statement"
+#: What users of other libraries look for on a connection, and where it is.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("execute", "executemany", "execute_many", "exec", "run", "fetch", "fetchrow", "fetchval"), _STATEMENT
+    ),
+    "cursor": f"there are no cursors: {_STATEMENT}",
+    "commit": "Session(engine).begin() collects rows and sends them at its end; ClickHouse has no transactions",
+    "rollback": "Session(engine).rollback() drops rows that were not sent; ClickHouse has no transactions",
+    "begin": "engine.begin() is a unit of work; ClickHouse has no transactions",
+    "transaction": "engine.begin() is a unit of work; ClickHouse has no transactions",
+}
+
+
+class _NoAttribute(AttributeError):
+    """A connection has no such attribute. The nearest name is looked for when somebody reads it, not by ``hasattr``."""
+
+    #: What the connection asked in its turn, where it forwards.
+    asked: Any = None
+
+    def __str__(self) -> str:
+        kind, wanted = type(self.obj), self.name or ""
+        text = f"a {kind.__module__}.{kind.__qualname__} has no attribute {wanted!r}"
+        if wanted in _ELSEWHERE:
+            return f"{text}: {_ELSEWHERE[wanted]}"
+        import difflib
+
+        try:
+            known = {*dir(self.obj), *dir(self.asked)}
+            names = [name for name in known if name.startswith("_") is wanted.startswith("_")]
+        except Exception:
+            names = []
+        close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+        return f"{text} (did you mean {close[0]!r}?)" if close else text
+
+
+def no_attribute(connection: Any, name: str, error: AttributeError) -> AttributeError:
+    """The error for a lease whose *connection* raised *error* when it was asked for *name*.
+
+    An error from within an attribute that is there stays as it is.
+    """
+    if error.name not in (None, name) or name in dir(type(connection)):
+        return error
+    found = _NoAttribute(name=name, obj=connection)
+    found.asked = error.obj
+    return found

@@ -12,19 +12,27 @@
 
 The engine is made when the application starts and drained when it stops: uvicorn ends the lifespan after the last
 answer, so a deploy cuts no request short. Works with Starlette alone, too.
+
+A dependency with ``yield`` ends after the answer was sent, unless it has ``scope="function"``. A commit there would
+come too late to be told of. So :attr:`PoolHouse.session` is a dependency without ``yield`` that depends on one of the
+scope "function": it is right however a route declares it.
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Unpack
 
 from poolhouse.engine.shared import configure
-from poolhouse.errors import PoolClosed
-from poolhouse.options import POOL_OPTIONS
+from poolhouse.errors import ConfigError, PoolClosed
+from poolhouse.options import SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastapi import APIRouter
 
     from poolhouse.engine.asyncio import AsyncEngine
@@ -57,9 +65,10 @@ class PoolHouse:
         **options: Unpack[EngineOptions],
     ) -> None:
         self._config = configure(url, options)
-        self._drain = POOL_OPTIONS["pool_timeout"].check(drain, argument="drain")
+        self._drain = SECONDS.check(drain, argument="drain")
         self._connect_first = connect_first
         self._engine: AsyncEngine | None = None
+        self._session = _UnitOfWork(self._unit)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -88,12 +97,26 @@ class PoolHouse:
             self._engine = None
 
     async def connection(self) -> AsyncIterator[Any]:
-        """Dependency: a connection for this request."""
+        """Dependency: a connection for this request, until its answer was sent."""
         async with self.engine.connection() as conn:
             yield conn
 
-    async def session(self) -> AsyncIterator[AsyncSession]:
-        """Dependency: a unit of work for this request; what was added is sent unless the route fails."""
+    @property
+    def session(self) -> Any:
+        """Dependency: a unit of work for this request. What was added is sent when the route has returned, **before**
+        the answer; where that fails, the answer is an error (500, or what a handler of exceptions makes of it).
+
+        Nothing is sent when the route raises, an ``HTTPException`` too. A route that returns an answer of its own is
+        taken to have succeeded, whatever its status. What runs after the commit has no unit of work any more: the body
+        of a ``StreamingResponse``, a background task. Such a one uses ``async with db.engine.begin()`` itself; rows
+        that it adds to this session are lost, with a ``ResourceWarning``.
+
+        Raises:
+            ConfigError: FastAPI is older than 0.121, whose dependencies all end after the answer.
+        """
+        return self._session
+
+    async def _unit(self) -> AsyncIterator[AsyncSession]:
         async with self.engine.begin() as session:
             yield session
 
@@ -116,3 +139,42 @@ class PoolHouse:
 
         router.add_api_route(path, health, methods=["GET"], response_class=JSONResponse, response_model=None)
         return router
+
+
+class _UnitOfWork:
+    """The dependency of :attr:`PoolHouse.session`; see the module. Called without an argument it is *begin* itself."""
+
+    def __init__(self, begin: Callable[[], AsyncIterator[AsyncSession]]) -> None:
+        self._begin = begin
+        self._signature: inspect.Signature | None = None
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What FastAPI reads: one parameter, which is another dependency."""
+        if self._signature is None:
+            from fastapi import Depends
+
+            try:
+                unit = Depends(self._begin, scope="function")
+            except TypeError:
+                raise ConfigError("fastapi: must be 0.121 or later for db.session") from None
+            parameter = inspect.Parameter("unit", inspect.Parameter.KEYWORD_ONLY, default=unit)
+            self._signature = inspect.Signature([parameter])
+        return self._signature
+
+    def __call__(self, *, unit: AsyncSession | None = None) -> Any:
+        return self._begin() if unit is None else _given(unit)
+
+
+async def _given(unit: AsyncSession) -> AsyncSession:
+    return unit
+
+
+# FastAPI would call a plain function in a thread.
+if sys.version_info >= (3, 12):
+    inspect.markcoroutinefunction(_UnitOfWork.__call__)
+else:
+    # What the decorator of asyncio did; FastAPI asks for it on Python 3.11.
+    import asyncio
+
+    setattr(_UnitOfWork.__call__, "_is_coroutine", getattr(asyncio.coroutines, "_is_coroutine"))  # noqa: B009, B010

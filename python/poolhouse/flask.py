@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from poolhouse.engine.sync import Engine, create_engine
 from poolhouse.errors import ConfigError
-from poolhouse.options import POOL_OPTIONS
+from poolhouse.options import SECONDS
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -78,7 +78,7 @@ class PoolHouse:
         """
         if _KEY in app.extensions:
             raise ConfigError("app: must not have an engine of poolhouse already")
-        patience = POOL_OPTIONS["pool_timeout"].check(drain, argument="drain")
+        patience = SECONDS.check(drain, argument="drain")
         where = url if url is not None else app.config.get("POOLHOUSE_URL")
         engine = create_engine(where, **{**app.config.get("POOLHOUSE_OPTIONS", {}), **options})
         app.extensions[_KEY] = engine

@@ -39,7 +39,9 @@ _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
 class _Refused(Exception):
-    """A value that the kind does not allow; becomes a ConfigError where the option's name is known."""
+    """A value that the kind does not allow; becomes a ConfigError where the option's name is known. Its text, if it has
+    one, says what is wrong with the value.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +69,32 @@ class Option:
         """*value* as this option's type, or a :class:`ConfigError` that names *argument* (by default the option)."""
         try:
             return self.kind.convert(value)
-        except _Refused:
-            pass
-        raise ConfigError.of(argument or self.name, value, self.kind.allowed, secret=self._hides(value))
+        except _Refused as refused:
+            allowed = self._allowed(refused)
+        raise ConfigError.of(argument or self.name, value, allowed, secret=self._hides(value))
 
     def parse(self, text: str, *, argument: str | None = None) -> Any:
         """The value that *text*, from a URL or the environment, stands for."""
         try:
             return self.kind.convert(self.kind.read(text))
-        except (_Refused, ValueError):
-            pass
-        raise ConfigError.of(argument or self.name, text, self.kind.allowed, secret=self._hides(text))
+        except (_Refused, ValueError) as refused:
+            allowed = self._allowed(refused)
+        raise ConfigError.of(argument or self.name, text, allowed, secret=self._hides(text))
+
+    def _allowed(self, refused: Exception) -> str:
+        wrong = str(refused) if isinstance(refused, _Refused) else ""
+        return f"{self.kind.allowed} ({wrong})" if wrong else self.kind.allowed
 
     def _hides(self, value: Any) -> bool:
         """Whether *value* may be, or may contain, a secret: what has an ``@`` may be a URL with its password."""
         return self.secret or "@" in str(value)
+
+
+def alike(name: str, known: Iterable[str], least: float = 0.6) -> str:
+    """The one of *known* that is most like *name*, and at least so much, from 0 to 1; empty where none is."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=least)), "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -90,16 +103,77 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("poolsize", ["pool_size", "name"])
     " (did you mean 'pool_size'?)"
     """
-    import difflib
+    close = alike(name, known)
+    return f" (did you mean {close!r}?)" if close else ""
 
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+
+#: What other libraries call an option (in lower case, without underscores), and what it is here.
+_ELSEWHERE: dict[str, str] = {
+    **dict.fromkeys(
+        ("maxsize", "maxconnections", "maximumpoolsize", "maxpoolsize", "poolmax", "maxconn", "maxopenconns"),
+        "pool_size and max_overflow, which are at most open together",
+    ),
+    **dict.fromkeys(
+        ("minsize", "minconnections", "minimumidle", "minpoolsize", "poolmin", "minconn"), "min_idle"
+    ),
+    **dict.fromkeys(
+        (
+            "timeout",
+            "acquiretimeout",
+            "connectiontimeout",
+            "waittimeout",
+            "poolacquiretimeout",
+            "checkouttimeout",
+        ),
+        "pool_timeout for the wait for a connection, or connect_timeout or send_receive_timeout",
+    ),
+    **dict.fromkeys(("dsn", "conninfo", "uri", "connectionstring", "databaseurl"), "url, the first argument"),
+    **dict.fromkeys(
+        ("maxlifetime", "recycle", "maxconnectionage", "connmaxlifetime", "maxage"), "pool_recycle"
+    ),
+    **dict.fromkeys(
+        ("idletimeout", "maxidle", "maxinactiveconnectionlifetime", "maxidletimeout", "connmaxidletime"),
+        "max_idle_time",
+    ),
+    **dict.fromkeys(("preping", "testonborrow", "testwhileidle", "validateoncheckout"), "pool_pre_ping"),
+    **dict.fromkeys(("healthcheckinterval", "keepalivetime", "socketkeepalive"), "keepalive"),
+    **dict.fromkeys(("uselifo", "lifo"), "pool_use_lifo"),
+    **dict.fromkeys(("overflow", "maxspare"), "max_overflow"),
+    "leakdetectionthreshold": "leak_detection",
+    "poolname": "name",
+    "user": "username",
+    **dict.fromkeys(("passwd", "pwd"), "password"),
+    **dict.fromkeys(("db", "dbname"), "database"),
+    "hostname": "host",
+    **dict.fromkeys(("ssl", "tls", "usessl", "usetls"), "secure"),
+    **dict.fromkeys(("sslverify", "verifyssl"), "verify"),
+    **dict.fromkeys(("socketconnecttimeout", "logintimeout"), "connect_timeout"),
+    **dict.fromkeys(
+        ("sockettimeout", "readtimeout", "commandtimeout", "querytimeout"), "send_receive_timeout"
+    ),
+}
+
+
+def elsewhere(name: str) -> str:
+    """What an option is called here that other libraries call *name*; empty where none does.
+
+    >>> elsewhere("idleTimeout"), elsewhere("pool_size")
+    ('max_idle_time', '')
+    """
+    return _ELSEWHERE.get(name.lower().replace("_", "").replace("-", ""), "")
 
 
 def unknown(where: str, name: str, known: Iterable[str]) -> ConfigError:
-    """The error for an option that nobody knows. It never repeats the value, which may be a secret."""
+    """The error for an option that nobody knows. It never repeats the value, which may be a secret.
+
+    >>> unknown("option", "max_size", ["pool_size", "name"])
+    ConfigError("unknown option 'max_size' (here that is pool_size and max_overflow, which are at most open together); \
+known are: name, pool_size")
+    """
     names = sorted(known)
-    return ConfigError(f"unknown {where} {name!r}{nearest(name, names)}; known are: {', '.join(names)}")
+    here = elsewhere(name)
+    hint = f" (here that is {here})" if here else nearest(name, names)
+    return ConfigError(f"unknown {where} {name!r}{hint}; known are: {', '.join(names)}")
 
 
 def _integer(minimum: int, maximum: int | None = None, *, none: str = "") -> Kind:
@@ -127,27 +201,62 @@ def _integer(minimum: int, maximum: int | None = None, *, none: str = "") -> Kin
     )
 
 
-def _seconds(*, zero: bool = True, minus_one: str = "", none: str = "") -> Kind:
+#: The clock arithmetic of the core must not overflow; three centuries and more are no time-out any more.
+LONGEST = 1e10
+
+
+def wrong_seconds(value: Any, *, zero: bool = True) -> str:
+    """What is wrong with *value* as a number of seconds; empty where nothing is.
+
+    >>> wrong_seconds(True), wrong_seconds(float("nan")), wrong_seconds(3)
+    ('a bool is no number of seconds', 'not a number', '')
+    """
+    if isinstance(value, bool):
+        return "a bool is no number of seconds"
+    if not isinstance(value, (int, float)):
+        return f"a {type(value).__name__} is no number"
+    if value != value:
+        return "not a number"
+    if value < 0:
+        return "negative"
+    if value == 0 and not zero:
+        return "zero"
+    if value == math.inf:
+        return "without end"
+    return "too large for the clock" if value >= LONGEST else ""
+
+
+def _seconds(*, zero: bool = True, minus_one: str = "", none: str = "", endless: bool = False) -> Kind:
     def convert(value: Any) -> Any:
         if value is None and none:
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise _Refused
-        if minus_one and value == -1:
+            return math.inf if endless else None
+        if endless and isinstance(value, float) and value == math.inf:
             return value
-        # A century and more is no time-out any more, and the clock arithmetic of the core must not overflow.
-        if not (0 <= value < 1e10) or math.isnan(value) or (value == 0 and not zero):
-            raise _Refused
+        if minus_one and value == -1 and not isinstance(value, bool):
+            return value
+        wrong = wrong_seconds(value, zero=zero)
+        if wrong:
+            raise _Refused(wrong)
         return value
 
-    allowed = "a finite number of seconds of 0 or more" if zero else "a finite number of seconds above 0"
+    finite = "number of seconds" if endless else "finite number of seconds"
+    allowed = f"a {finite} of 0 or more" if zero else f"a {finite} above 0"
     if minus_one:
         allowed += f", or -1 ({minus_one})"
-    if none:
+    if endless:
+        allowed += f", or None or inf ({none})"
+    elif none:
         allowed += f", or None ({none})"
     return Kind(
         allowed, convert, _optional(_number) if none else _number, "float | None" if none else "float"
     )
+
+
+def bad_timeout(given: Any) -> ConfigError:
+    """The error for *given* as the time-out of one borrow."""
+    allowed = "a number of seconds of 0 or more, inf (wait without end), or None (the pool's own)"
+    wrong = wrong_seconds(given)
+    return ConfigError.of("timeout", given, f"{allowed} ({wrong})" if wrong else allowed)
 
 
 def _number(text: str) -> int | float:
@@ -283,7 +392,7 @@ _SIZE = _integer(0, MAX_CAPACITY)
 POOL_OPTIONS: dict[str, Option] = _table(
     Option("pool_size", _integer(0, MAX_CAPACITY, none="no pooling"), 5),
     Option("max_overflow", _SIZE, 10),
-    Option("pool_timeout", _seconds(), 30.0),
+    Option("pool_timeout", _seconds(none="wait without end", endless=True), 30.0),
     Option("pool_recycle", _seconds(zero=False, minus_one="no age limit"), 3600),
     Option("pool_pre_ping", _flag(), False),
     Option("pool_use_lifo", _flag(), True),
@@ -298,6 +407,9 @@ POOL_OPTIONS: dict[str, Option] = _table(
     Option("create_in", _word("helper", "caller"), "helper"),
     Option("leak_detection", _seconds(none="off"), None),
 )
+
+#: What is bounded in any case, such as a drain; checked under the name of the argument.
+SECONDS = Option("seconds", _seconds(), 0.0)
 
 #: Of an engine alone: it is neither in a URL nor in the environment.
 ECHO = Option("echo", _flag_or("debug"), False)

@@ -41,6 +41,22 @@ SCHEMES: dict[str, tuple[str, bool | None]] = {
 }
 
 
+#: What others write, and what it is here.
+_SCHEMES_ELSEWHERE = {
+    "http": "clickhouse+http",
+    "https": "clickhouse+https",
+    "clickhouses": "clickhouse+https",
+    "tcp": "clickhouse+native",
+    "clickhousedb": "clickhouse",
+    "clickhousedb+connect": "clickhouse",
+    "ch": "clickhouse",
+    "clickhouse": "clickhouse",
+    "native": "clickhouse+native",
+    "asynch": "clickhouse+native",
+    "clickhouse+asynch": "clickhouse+native",
+}
+
+
 def scheme_of(family: str) -> str:
     """The plain scheme of a family, for messages.
 
@@ -141,8 +157,9 @@ def parse_url(url: str | URL) -> URL:
         )
     scheme = scheme.lower()
     if scheme not in SCHEMES:
-        shown = repr(scheme) if re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) else "<hidden>"
-        hint = nearest(scheme, SCHEMES)
+        shown = repr(scheme) if re.fullmatch(r"(jdbc:)?[a-z][a-z0-9+.-]*", scheme) else "<hidden>"
+        here = _SCHEMES_ELSEWHERE.get(scheme.removeprefix("jdbc:"))
+        hint = f" (here that is {here}://)" if here else nearest(scheme, SCHEMES)
         raise ConfigError(f"url: unknown scheme {shown}{hint}; known are: {_schemes()}")
     end = re.search(r"[/?]", rest)
     authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")

@@ -154,7 +154,11 @@ def test_commit_and_rollback(pool: DatabasePool, caplog: Any) -> None:
     session.commit()
     session.commit()
     assert rows(pool) == [(2, "bob"), (3, "cleo")]
-    with caplog.at_level(logging.WARNING, logger="poolhouse.session"), session:
+    with (
+        pytest.warns(ResourceWarning, match="1 row that no commit"),
+        caplog.at_level(logging.WARNING, logger="poolhouse.session"),
+        session,
+    ):
         session.add("visits", [4, "dan"])
     assert "1 rows that no commit() had sent" in caplog.text
     assert len(rows(pool)) == 2
@@ -220,6 +224,7 @@ def test_rows_that_do_not_fit(first: Any, second: Any) -> None:
     with pytest.raises(ConfigError, match="^row: "):
         session.add("t", second)
     assert session.pending == 1
+    session.rollback()
 
 
 @pytest.mark.parametrize(

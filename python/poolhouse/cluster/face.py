@@ -8,7 +8,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.cluster.route import Route
-from poolhouse.errors import ConfigError, PoolClosed
+from poolhouse.errors import PoolClosed
+from poolhouse.options import bad_timeout, wrong_seconds
 from poolhouse.pool.sizes import Sizes
 from poolhouse.pool.stats import Holder, PoolStats
 
@@ -64,11 +65,8 @@ class ClusterFace(Sizes):
     def _route(self, timeout: Any, avoid: tuple[Node, ...], only: Node | None, write: bool) -> Route:
         if timeout is None:
             timeout = self.config.pool_timeout
-        elif (
-            isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 <= timeout < math.inf
-        ):
-            allowed = "a number of seconds of 0 or more, or None (the pool's own)"
-            raise ConfigError.of("timeout", timeout, allowed)
+        elif timeout != math.inf and wrong_seconds(timeout):
+            raise bad_timeout(timeout)
         if self.group.closed:
             raise PoolClosed(f"{self.title} is closed")
         self.group.attend(monotonic())

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.errors import ConfigError
-from poolhouse.options import POOL_OPTIONS
+from poolhouse.options import SECONDS
 
 if TYPE_CHECKING:
     from poolhouse.pool.face import PoolFace
@@ -133,7 +133,7 @@ def pool_of(target: Any) -> Any:
 
 def _drain(pool: PoolFace[Any], deadline: float) -> Generator[float, None, DrainReport]:
     """The whole way; yields how long to sleep."""
-    deadline = POOL_OPTIONS["pool_timeout"].check(deadline, argument="deadline")
+    deadline = SECONDS.check(deadline, argument="deadline")
     began = monotonic()
     lent = pool._numbers()["lent"]
     pool._end()

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from poolhouse import _core
 from poolhouse.config import PoolConfig, pool_options
-from poolhouse.errors import ConfigError, PoolClosed, PoolTimeout, TooManyWaiters
+from poolhouse.errors import PoolClosed, PoolTimeout, TooManyWaiters
 from poolhouse.events import PoolEvents, collect_events, watched
+from poolhouse.options import bad_timeout
 from poolhouse.pool import fork, keeper, leaks, log
 from poolhouse.pool.report import Report
 from poolhouse.pool.sides import Outlook, logger
@@ -261,7 +262,7 @@ class PoolFace(Report, Generic[C]):
         return TooManyWaiters(f"{self.title}: {cap} borrowers wait already (max_waiting={cap})")
 
     def _bad_timeout(self, given: object) -> NoReturn:
-        raise ConfigError.of("timeout", given, "a number of seconds of 0 or more, or None (the pool's own)")
+        raise bad_timeout(given)
 
     def _hook_failed(self, hook: str, error: BaseException) -> None:
         logger.warning(

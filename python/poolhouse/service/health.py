@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
+from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
@@ -87,6 +88,27 @@ class PoolHealth:
         return 200 if self.healthy else 503
 
 
+class _News:
+    """Whether the health of a pool turned. Of many checks that see it at the same time one is told so.
+
+    No lock: there is one ticket, which is among the well or among the ill, and who pops it moves it.
+    """
+
+    def __init__(self) -> None:
+        self._well: deque[None] = deque([None])
+        self._ill: deque[None] = deque()
+
+    def turned(self, healthy: bool) -> bool:
+        """A check found it *healthy* or not. Whether that is news."""
+        before, after = (self._ill, self._well) if healthy else (self._well, self._ill)
+        try:
+            before.pop()
+        except IndexError:
+            return False
+        after.append(None)
+        return True
+
+
 class HealthBase:
     """What monitors of threads and of tasks have in common: all that does no I/O."""
 
@@ -96,6 +118,8 @@ class HealthBase:
         self._target = pool
         self.timeout: float = CONNECTION_OPTIONS["connect_timeout"].check(timeout, argument="timeout")
         self.interval: float | None = POOL_OPTIONS["max_idle_time"].check(interval, argument="interval")
+        # Of the pool and not of the monitor: a route may make a monitor for each request.
+        self._news: _News = self._pool.__dict__.setdefault("_health_news", _News())
         #: The latest health; None before the first check.
         self.last: PoolHealth | None = None
 
@@ -135,7 +159,6 @@ class HealthBase:
     def _made(self, began: float, status: str, message: str | None) -> PoolHealth:
         numbers = self._pool._numbers()
         opened = numbers["lent"] + numbers["idle"]
-        before = self.last
         self.last = health = PoolHealth(
             healthy=status in _HEALTHY,
             connections_available=numbers["idle"],
@@ -148,11 +171,11 @@ class HealthBase:
             seconds=monotonic() - began,
         )
         # Only what is news, so that an outage is a line and not one for each check.
-        was_healthy = before is None or before.healthy
-        if was_healthy and not health.healthy:
-            logger.warning("%s is unhealthy: %s: %s", self._pool.title, status, message)
-        elif not was_healthy and health.healthy:
-            logger.warning("%s is healthy again", self._pool.title)
+        if self._news.turned(health.healthy):
+            if health.healthy:
+                logger.warning("%s is healthy again", self._pool.title)
+            else:
+                logger.warning("%s is unhealthy: %s: %s", self._pool.title, status, message)
         return health
 
     def _unanswered(self) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from types import FrameType
 from typing import Any, ClassVar, TypeVar
 
 from poolhouse.errors import ConfigError, PoolError
-from poolhouse.options import POOL_OPTIONS
+from poolhouse.options import SECONDS
 from poolhouse.pool.drain import DrainReport, drain, pool_of
 
 logger = logging.getLogger("poolhouse.pool")
@@ -95,7 +95,7 @@ class PoolManager:
         """
         from time import monotonic
 
-        until = monotonic() + POOL_OPTIONS["pool_timeout"].check(deadline, argument="deadline")
+        until = monotonic() + SECONDS.check(deadline, argument="deadline")
         pools = list(reversed(cls.registered()))
         for pool in pools:
             # First all of them stop lending, so that the time runs for all at once.
@@ -133,7 +133,7 @@ class PoolManager:
             ConfigError: A signal cannot be handled, or *drain* is not a number of seconds.
             PoolError: Not called in the main thread.
         """
-        patience = POOL_OPTIONS["pool_timeout"].check(drain, argument="drain")
+        patience = SECONDS.check(drain, argument="drain")
         if threading.current_thread() is not threading.main_thread():
             raise PoolError("signal handlers can be set in the main thread only")
         wanted = list(signals)

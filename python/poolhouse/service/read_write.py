@@ -13,7 +13,7 @@ from poolhouse.cluster.sticky import Sticky
 from poolhouse.engine.cluster import Cluster
 from poolhouse.engine.sync import create_engine
 from poolhouse.errors import ConfigError, ConnectFailed
-from poolhouse.options import POOL_OPTIONS
+from poolhouse.options import SECONDS
 from poolhouse.session.text import text
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class _Base:
     ) -> None:
         if isinstance(replica_urls, str) or not isinstance(replica_urls, Sequence):
             raise ConfigError(f"replica_urls: must be a sequence of URLs, not {type(replica_urls).__name__}")
-        seconds = POOL_OPTIONS["pool_timeout"].check(read_your_writes, argument="read_your_writes")
+        seconds = SECONDS.check(read_your_writes, argument="read_your_writes")
         self._sticky = Sticky(seconds)
         self._told = False
         self.primary = make(primary_url)

@@ -105,7 +105,10 @@ class AsyncSession(SessionBase, AsyncStatements):
             await self.commit()
 
     async def close(self) -> None:
-        """Give the pinned connection back, if there is one. The session may be used again."""
+        """Give the pinned connection back, if there is one, and drop what was added and not sent. The session may be
+        used again.
+        """
+        self._drop_rest()
         await self.__aexit__(None, None, None)
 
     async def __aenter__(self) -> Self:
@@ -121,6 +124,9 @@ class AsyncSession(SessionBase, AsyncStatements):
     ) -> None:
         # Taken out first: whatever the return raises, the session does not hold the connection any more.
         held, self._held, self._pinned = self._held, None, None
-        self._drop_rest()
+        dropped = self._drop_rest()
         if held is not None:
             await held.__aexit__(kind, error, trace)
+        if dropped and error is None:
+            # Last: a program may have made an error of it.
+            self._lost(dropped)

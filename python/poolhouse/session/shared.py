@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from poolhouse.options import CONNECTION_OPTIONS
+from poolhouse.pool.leaks import borrower
 
 from .batches import Batches
 
@@ -25,6 +27,8 @@ class SessionBase:
         self._held: Any = None
         self._options: dict[str, Any] = {}
         self._batches = Batches()
+        frame = borrower()
+        self._made_at = ("?", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
         if settings is not None:
             self._options["settings"] = CONNECTION_OPTIONS["settings"].check(settings)
         if database is not None:
@@ -66,11 +70,42 @@ class SessionBase:
         """How many rows wait for :meth:`commit`."""
         return len(self._batches)
 
-    def _drop_rest(self) -> None:
+    def _drop_rest(self) -> int:
+        """Forget what was added and not sent; how many rows that were."""
         dropped = self._batches.drop()
         if dropped:
             logger.warning(
                 "a session ended with %d rows that no commit() had sent; they are dropped", dropped
+            )
+        return dropped
+
+    def _lost(self, rows: int) -> None:
+        """Say that *rows* were lost which nobody meant to drop."""
+        warnings.warn(
+            f"{self._told(rows)} dropped at its end; commit() sends them, rollback() drops them on purpose",
+            ResourceWarning,
+            stacklevel=3,
+            source=self,
+        )
+
+    def _told(self, rows: int) -> str:
+        file, line = self._made_at
+        count = (
+            "1 row that no commit() had sent was"
+            if rows == 1
+            else f"{rows} rows that no commit() had sent were"
+        )
+        return f"the {type(self).__name__} that was made at {file}:{line}: {count}"
+
+    def __del__(self) -> None:
+        # Half-made ones have no rows.
+        rows = len(self.__dict__.get("_batches", ()))
+        if rows:
+            warnings.warn(
+                f"{self._told(rows)} lost with it; commit() sends them, rollback() drops them on purpose",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
             )
 
     def __repr__(self) -> str:

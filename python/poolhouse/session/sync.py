@@ -132,7 +132,10 @@ class Session(SessionBase, Statements):
             self.commit()
 
     def close(self) -> None:
-        """Give the pinned connection back, if there is one. The session may be used again."""
+        """Give the pinned connection back, if there is one, and drop what was added and not sent. The session may be
+        used again.
+        """
+        self._drop_rest()
         self.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
@@ -148,6 +151,9 @@ class Session(SessionBase, Statements):
     ) -> None:
         # Taken out first: whatever the return raises, the session does not hold the connection any more.
         held, self._held, self._pinned = self._held, None, None
-        self._drop_rest()
+        dropped = self._drop_rest()
         if held is not None:
             held.__exit__(kind, error, trace)
+        if dropped and error is None:
+            # Last: a program may have made an error of it.
+            self._lost(dropped)

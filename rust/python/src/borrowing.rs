@@ -171,11 +171,15 @@ impl Pool {
             return bad_timeout(slf, given);
         }
         match given.extract::<f64>() {
-            Ok(seconds) if seconds >= 0.0 => Ok(seconds),
+            // Endless is allowed; what the arithmetic of the clock cannot hold is not.
+            Ok(seconds) if (0.0..LONGEST).contains(&seconds) || seconds == f64::INFINITY => Ok(seconds),
             _ => bad_timeout(slf, given),
         }
     }
 }
+
+/// Seconds; `LONGEST` of poolhouse.options.
+const LONGEST: f64 = 1e10;
 
 #[cold]
 fn bad_timeout(slf: &Bound<'_, Pool>, given: &Bound<'_, PyAny>) -> PyResult<f64> {

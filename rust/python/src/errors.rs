@@ -2,10 +2,10 @@
 //!
 //! They are defined once, in Python, where users read about them; here each is looked up at its first use.
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 
 /// What went wrong.
 #[derive(Clone, Copy)]
@@ -37,6 +37,23 @@ impl Kind {
             Ok(class) => PyErr::from_type(class.clone(), (message.into(),)),
             Err(error) => error,
         }
+    }
+}
+
+/// *error*, which *connection* raised when it was asked for *name*, in words that help where it has no such attribute.
+#[cold]
+pub(crate) fn no_attribute(connection: &Bound<'_, PyAny>, name: &Bound<'_, PyString>, error: PyErr) -> PyErr {
+    static TOLD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = connection.py();
+    if !error.is_instance_of::<PyAttributeError>(py) {
+        return error;
+    }
+    let told = TOLD
+        .get_or_try_init(py, || Ok(py.import("poolhouse.errors")?.getattr("no_attribute")?.unbind()))
+        .and_then(|told| told.bind(py).call1((connection, name, error.value(py))));
+    match told {
+        Ok(told) => PyErr::from_value(told),
+        Err(error) => error,
     }
 }
 

@@ -4,6 +4,7 @@ use super::{Lease, ACTIVE, NEW, READY, RETURNED};
 use crate::awaitable::{done, thrown};
 use crate::borrowing::Now;
 use crate::caller;
+use crate::errors;
 use crate::tokens::Grant;
 use pyo3::exceptions::{PyAttributeError, PyStopIteration, PyTypeError};
 use pyo3::ffi;
@@ -193,6 +194,18 @@ impl Lease {
             };
         }
         slf.get().connection(py)?.bind(py).getattr(name)
+    }
+
+    /// Called after an `AttributeError` of the above, which is lost by then: so the connection is asked once more.
+    #[cold]
+    fn __getattr__<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if is_own(name.to_str()?) {
+            let message = format!("a lease has no attribute {:?}", name.to_str()?);
+            return Err(PyAttributeError::new_err(message));
+        }
+        let connection = slf.get().connection(py)?.bind(py).clone();
+        connection.getattr(name).map_err(|error| errors::no_attribute(&connection, name, error))
     }
 
     fn __setattr__(&self, py: Python<'_>, name: &Bound<'_, PyString>, value: &Bound<'_, PyAny>) -> PyResult<()> {

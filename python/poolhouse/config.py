@@ -48,7 +48,7 @@ class SharedOptions(TypedDict, total=False):
     """
 
     max_overflow: int
-    pool_timeout: float
+    pool_timeout: float | None
     pool_recycle: float
     pool_pre_ping: bool
     pool_use_lifo: bool

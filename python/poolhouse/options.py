@@ -236,11 +236,11 @@ def _seconds(*, zero: bool = True, minus_one: str = "", none: str = "", endless:
             return value
         wrong = wrong_seconds(value, zero=zero)
         if wrong:
-            raise _Refused(wrong)
+            # Of what is no number at all there is nothing more to say.
+            raise _Refused(wrong if isinstance(value, (int, float, str)) else "")
         return value
 
-    finite = "number of seconds" if endless else "finite number of seconds"
-    allowed = f"a {finite} of 0 or more" if zero else f"a {finite} above 0"
+    allowed = "a finite number of seconds of 0 or more" if zero else "a finite number of seconds above 0"
     if minus_one:
         allowed += f", or -1 ({minus_one})"
     if endless:

@@ -111,11 +111,10 @@ def test_item7_a_cluster_waits(clickhouse: ClickHouse) -> None:
         ("3", "a str is no number"),
         (1e300, "too large for the clock"),
         (1e10, "too large for the clock"),
-        ([], "a list is no number"),
     ],
 )
 def test_item7_what_is_wrong_is_said(value: Any, told: str) -> None:
-    wrong = rf"pool_timeout=.*: must be a number of seconds of 0 or more, or None or inf .*\({told}\)"
+    wrong = rf"pool_timeout=.*: must be a finite number of seconds of 0 or more, or None or inf .*\({told}\)"
     with pytest.raises(ConfigError, match=wrong):
         PoolConfig(pool_timeout=value)
     with pytest.raises(ConfigError, match=wrong):

@@ -53,7 +53,8 @@ def test_defaults_are_those_of_the_configurations(config: Any) -> None:
 def test_the_signature_shows_types_and_defaults() -> None:
     shown = inspect.signature(create_engine).parameters
     for name, annotation in {
-        "pool_size": "int | None", "max_overflow": "int", "pool_timeout": "float", "max_idle_time": "float | None",
+        "pool_size": "int | None", "max_overflow": "int", "pool_timeout": "float | None",
+        "max_idle_time": "float | None",
         "pool_pre_ping": "bool", "name": "str | None", "create_in": "str", "host": "str", "proxy_path": "str",
         "password": "str | Callable[[], str | Awaitable[str]] | None",
         "compress": "bool | str", "port": "int | None", "settings": "Mapping[str, Any]",
@@ -67,7 +68,7 @@ ABOVE = "a finite number of seconds above 0"
 ALLOWED = {
     "pool_size": "an integer from 0 to 2097151, or None (no pooling)",
     "max_overflow": "an integer from 0 to 2097151",
-    "pool_timeout": SECONDS,
+    "pool_timeout": f"{SECONDS}, or None or inf (wait without end)",
     "pool_recycle": f"{ABOVE}, or -1 (no age limit)",
     "max_idle_time": f"{ABOVE}, or None (no limit)",
     "leak_detection": f"{SECONDS}, or None (off)",
@@ -100,7 +101,8 @@ def test_what_is_allowed_is_told(name: str) -> None:
 def test_the_bounds_of_times(name: str) -> None:
     option = {**POOL_OPTIONS, **CONNECTION_OPTIONS}[name]
     assert option.check(9_999_999_999) == 9_999_999_999
-    for bad in (1e10, -0.001, float("inf"), float("nan"), -1 if name != "pool_recycle" else -2, True, "1"):
+    endless = () if name == "pool_timeout" else (float("inf"),)
+    for bad in (1e10, -0.001, *endless, float("nan"), -1 if name != "pool_recycle" else -2, True, "1"):
         with pytest.raises(ConfigError):
             option.check(bad)
     if name == "pool_timeout":

@@ -23,11 +23,13 @@ deduplication token, or the server refused it before doing anything (164).
 216 is not the server's doing: the driver sent a read again after its connection was lost, under the same query id,
 while the first copy still ran.
 
-A code goes before what happened on the wire: a node that answered with a code is there.
+A code goes before what happened on the wire: a node that answered with a code is there. Before both goes an answer that
+ClickHouse did not write (``BadAnswer`` of ``connectors.answer``): it is as a lost connection.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from poolhouse.connectors.judgement import chain, http_error_code
@@ -102,6 +104,8 @@ def judge(error: BaseException, *, broken: bool) -> Rule | None:
     if not isinstance(error, Exception):
         # A cancel or Ctrl-C breaks the connection, too, and is nobody's fault.
         return None
+    if is_foreign(error):
+        return TRANSPORT
     code = http_error_code(error) if _is_drivers(error) else None
     if code is not None:
         return rule_of(code)
@@ -114,8 +118,19 @@ def judge_connect(error: BaseException | None) -> Rule:
     >>> judge_connect(OSError("refused")) is TRANSPORT
     True
     """
+    if error is not None and is_foreign(error):
+        return TRANSPORT
     code = http_error_code(error) if error is not None and _is_drivers(error) else None
     return TRANSPORT if code is None else rule_of(code)
+
+
+def is_foreign(error: BaseException) -> bool:
+    """Whether *error* says that something else than ClickHouse answered: a gateway, a login page, a redirect. Whatever
+    code its text seems to hold, the node, or what stands in front of it, is at fault.
+    """
+    # Its module needs the driver, which is imported by the connector that raises it.
+    answers = sys.modules.get("poolhouse.connectors.answer")
+    return answers is not None and any(isinstance(each, answers.BadAnswer) for each in chain(error))
 
 
 def is_silence(error: BaseException) -> bool:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import lz4.frame
 import pytest
 from clickhouse_connect.datatypes.registry import get_from_name
+from clickhouse_connect.driver import compression
 from clickhouse_connect.driver.exceptions import Error, OperationalError
 
 from poolhouse import create_async_engine, create_engine
@@ -15,8 +20,9 @@ from poolhouse.connectors.answer import BadAnswer, MalformedAnswer, NotClickHous
 from poolhouse.connectors.clickhouse_connect import HttpConnector
 from poolhouse.connectors.clickhouse_connect_async import AsyncHttpConnector
 from poolhouse.connectors.handshake import Handshakes
+from tests.support.fronts import HAPROXY, NGINX, Front
 from tests.support.modern import ModernClickHouse
-from tests.support.process import ServerProcess
+from tests.support.process import ServerProcess, free_port
 from tests.support.proxy import Proxy
 from tests.support.server import ClickHouse
 from tests.support.wait import eventually
@@ -554,3 +560,174 @@ async def test_w5_an_engine_of_tasks_sends_a_read_once(clickhouse: ClickHouse, p
         with pytest.raises(NotClickHouse, match="504"):
             await engine.query("SELECT 2")
         assert front.requests == before + 1
+
+
+# Bodies
+
+
+def coded() -> dict[str, bytes]:
+    return {
+        "gzip": gzip.compress(NATIVE, mtime=0),
+        "deflate": zlib.compress(NATIVE),
+        "lz4": lz4.frame.compress(NATIVE),
+        "zstd": compression._zstd_compress(NATIVE),
+    }
+
+
+@pytest.mark.parametrize("coding", list(coded()))
+def test_w1_a_compressed_body_that_is_cut_is_an_error(
+    coding: str, clickhouse: ClickHouse, proxy: MakeProxy
+) -> None:
+    front = proxy(clickhouse)
+    connector = http(clickhouse, front.port)
+    body, head = coded()[coding], MARK + b"Content-Encoding: %s\r\n" % coding.encode()
+    for cut in range(1, len(body)):
+        for name in ("query", "raw_query"):
+            client = connector.connect()
+            front.answer_next(answer(body[:cut], head=head))
+            with pytest.raises(Error):
+                FACES[name](client)
+            assert not connector.reset(client)
+            connector.close(client)
+    client = connector.connect()
+    front.answer_next(answer(body, head=head))
+    assert FACES["query"](client) == [(7,)]
+    front.answer_next(answer(body, head=head))
+    assert FACES["raw_query"](client) == NATIVE
+    front.answer_next(answer(body, head=head))
+    with client.raw_stream("SELECT 7 AS x") as source:
+        assert source.read(3) + source.read(2) + source.read() == NATIVE
+    assert client.transport.sockets_opened == 1
+    connector.close(client)
+
+
+@pytest.mark.parametrize("coding", list(coded()))
+async def test_w1_a_compressed_body_that_is_cut_is_an_error_for_tasks(
+    coding: str, clickhouse: ClickHouse, proxy: MakeProxy
+) -> None:
+    front = proxy(clickhouse)
+    connector = aio(clickhouse, front.port)
+    body, head = coded()[coding], MARK + b"Content-Encoding: %s\r\n" % coding.encode()
+    for cut in range(1, len(body)):
+        for name in ("query", "raw_query"):
+            client = await connector.connect()
+            front.answer_next(answer(body[:cut], head=head))
+            with pytest.raises(Error):
+                await ASYNC_FACES[name](client)
+            assert not connector.reset(client)
+            await connector.close(client)
+    client = await connector.connect()
+    front.answer_next(answer(body, head=head))
+    assert (await ASYNC_FACES["query"](client)).result_rows == [(7,)]
+    front.answer_next(answer(body, head=head))
+    assert await ASYNC_FACES["raw_query"](client) == NATIVE
+    assert client.transport.sockets_opened == 1
+    await connector.close(client)
+
+
+ILL_FRAMED = {
+    "no length": b"HTTP/1.1 200 OK\r\n" + MARK + b"\r\n" + NATIVE,
+    "HTTP/1.0 without a length": b"HTTP/1.0 200 OK\r\n" + MARK + b"\r\n" + NATIVE,
+    "two lengths": answer(head=MARK + b"Content-Length: 3\r\n"),
+    "length and chunked": answer(head=MARK + b"Transfer-Encoding: chunked\r\n"),
+    "another coding": b"HTTP/1.1 200 OK\r\n" + MARK + b"Transfer-Encoding: gzip\r\n\r\n" + NATIVE,
+    "negative": b"HTTP/1.1 200 OK\r\n" + MARK + b"Content-Length: -5\r\n\r\n" + NATIVE,
+    "no number": b"HTTP/1.1 200 OK\r\n" + MARK + b"Content-Length: 1_1\r\n\r\n" + NATIVE,
+    "huge": b"HTTP/1.1 200 OK\r\n" + MARK + b"Content-Length: 999999999999999999\r\n\r\n" + NATIVE,
+    "folded": answer(head=MARK + b"X-A: 1\r\n  Content-Length: 3\r\n"),
+    "NUL": answer(head=MARK + b"X-A: a\0b\r\n"),
+    "no header": answer(head=MARK + b"nonsense\r\n"),
+    "blank before the colon": answer(head=MARK + b"X-A : 1\r\n"),
+    "unknown encoding": answer(head=MARK + b"Content-Encoding: snappy\r\n"),
+    **{
+        f"chunk of {size!r}": b"HTTP/1.1 200 OK\r\n" + MARK + b"Transfer-Encoding: chunked\r\n\r\n"
+        + size + b"\r\n" + NATIVE + b"\r\n0\r\n\r\n"
+        for size in (b"ZZ", b"-b", b"0xb", b"+b", b"", b"FFFFFFFFFFFFFFFF", b"5", b"1_1")
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", list(ILL_FRAMED))
+def test_w1_an_answer_of_doubtful_framing_is_an_error(
+    kind: str, clickhouse: ClickHouse, proxy: MakeProxy
+) -> None:
+    front = proxy(clickhouse)
+    connector = http(clickhouse, front.port, query_retries=0)
+    for name in ("query", "command", "raw_query", "stream"):
+        client = connector.connect()
+        front.answer_next(ILL_FRAMED[kind], close=True)
+        with pytest.raises(Error):
+            FACES[name](client)
+        assert not connector.reset(client), name
+        connector.close(client)
+
+
+@pytest.mark.parametrize("kind", sorted(ILL_FRAMED.keys() - {"folded"}))
+async def test_w1_an_answer_of_doubtful_framing_is_an_error_for_tasks(
+    kind: str, clickhouse: ClickHouse, proxy: MakeProxy
+) -> None:
+    front = proxy(clickhouse)
+    connector = aio(clickhouse, front.port, query_retries=0)
+    for name in ("query", "command", "raw_query", "stream"):
+        client = await connector.connect()
+        front.answer_next(ILL_FRAMED[kind], close=True)
+        with pytest.raises(Error):
+            await ASYNC_FACES[name](client)
+        assert not connector.reset(client), name
+        await connector.close(client)
+
+
+# Proxies
+
+FRONTS = [("nginx", habit) for habit in NGINX] + [("haproxy", habit) for habit in HAPROXY]
+
+
+@pytest.mark.parametrize(("kind", "habit"), FRONTS)
+def test_w4_a_proxy_in_between_works(kind: str, habit: str, server: ServerProcess, tmp_path: Path) -> None:
+    with Front(kind, habit, server.http_port, tmp_path) as front:
+        for compress in (False, True):
+            connector = http(server, front.port, compress=compress)
+            client = connector.connect()
+            table = f"front_{server.kind}"
+            assert connector.ping(client, 5.0)
+            client.command(f"DROP TABLE IF EXISTS {table}")
+            client.command(f"CREATE TABLE {table} (a Int32, s String) ENGINE = Memory")
+            assert client.query(f"SELECT * FROM {table}").result_rows == []
+            client.insert(table, [[1, "x"], [2, "y"]], column_names=["a", "s"])
+            client.raw_insert(table, ["a", "s"], b"3\tz\n", fmt="TabSeparated")
+            rows = [(1, "x"), (2, "y"), (3, "z")]
+            assert client.query(f"SELECT a, s FROM {table} ORDER BY a").result_rows == rows
+            assert client.query("SELECT number FROM system.numbers LIMIT 50000").row_count == 50000
+            assert (
+                client.raw_query(f"SELECT max(a) FROM {table} FORMAT JSONEachRow").strip() == b'{"max(a)":3}'
+            )
+            assert client.command(f"SELECT count() FROM {table}") == 3
+            with pytest.raises(Error, match="nonsense"):
+                client.query("SELECT nonsense")
+            client.command(f"DROP TABLE {table}")
+            connector.close(client)
+        server_is_gone = Front(kind, habit, free_port(), tmp_path)
+        with server_is_gone, pytest.raises(OperationalError, match="50[23].*title|HTTP status 50[23]"):
+            http(server, server_is_gone.port).connect()
+
+
+@pytest.mark.parametrize(("kind", "habit"), FRONTS)
+async def test_w4_a_proxy_in_between_works_for_tasks(
+    kind: str, habit: str, server: ServerProcess, tmp_path: Path
+) -> None:
+    with Front(kind, habit, server.http_port, tmp_path) as front:
+        connector = aio(server, front.port, compress=True)
+        client = await connector.connect()
+        table = f"front_aio_{server.kind}"
+        assert await connector.ping(client, 5.0)
+        await client.command(f"DROP TABLE IF EXISTS {table}")
+        await client.command(f"CREATE TABLE {table} (a Int32) ENGINE = Memory")
+        assert (await client.query(f"SELECT * FROM {table}")).result_rows == []
+        await client.insert(table, [[1], [2]], column_names=["a"])
+        assert (await client.query(f"SELECT a FROM {table} ORDER BY a")).result_rows == [(1,), (2,)]
+        assert (await client.query("SELECT number FROM system.numbers LIMIT 50000")).row_count == 50000
+        assert await client.command(f"SELECT count() FROM {table}") == 2
+        with pytest.raises(Error, match="nonsense"):
+            await client.query("SELECT nonsense")
+        await client.command(f"DROP TABLE {table}")
+        await connector.close(client)

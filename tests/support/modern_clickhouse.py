@@ -319,7 +319,8 @@ class Server:
         headers |= {"X-ClickHouse-Format": query.format} if query.format else {}
         headers |= {"Content-Encoding": encoding} if encoding else {}
         response = web.StreamResponse(headers=headers | {"Content-Type": "text/plain; charset=UTF-8"})
-        response.enable_chunked_encoding()
+        if request.version >= (1, 1):  # nginx asks by HTTP/1.0
+            response.enable_chunked_encoding()
         try:
             await response.prepare(request)
             await response.write(pack.begin() if pack and encoding == "lz4" else b"")

@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 import urllib3
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import reify
 from clickhouse_connect.driver import httputil
 from clickhouse_connect.driver._backend import http_async, http_sync, models, operations, orchestration
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -106,7 +107,8 @@ def test_the_sync_transport() -> None:
 
 def test_the_sync_transports_answers() -> None:
     """one_answer: where http.client and urllib3 read heads and chunks."""
-    for name in ("_read_status", "_close_conn"):
+    names = ("_read_status", "_close_conn", "_safe_read", "_read_next_chunk_size", "_get_chunk_left")
+    for name in (*names, "_read_and_discard_trailer"):
         assert callable(getattr(http.client.HTTPResponse, name)), name
     assert callable(http.client._read_headers)  # type: ignore[attr-defined]
     for name in ("_update_chunk_length", "_handle_chunk"):
@@ -123,6 +125,7 @@ async def test_the_async_transport() -> None:
     assert {"loop"} <= set(parameters(ResponseHandler))
     assert callable(ResponseHandler.set_response_params)
     assert callable(ResponseHandler.read)
+    assert isinstance(aiohttp.ClientResponse.headers, reify)
     for name in ("should_close", "closed"):
         assert isinstance(getattr(ResponseHandler, name), property), name
     client = AsyncClient(**HttpOptions().client_arguments(asynchronous=True))

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from clickhouse_connect.driver._backend.http_async import HttpAsyncBackend, release_lease
@@ -32,17 +32,19 @@ from poolhouse.connectors.answer import (
     BadAnswer,
     NotClickHouse,
     Question,
+    check_exception,
     error_is_clickhouses,
     foreign,
     judged,
     proven,
 )
 from poolhouse.connectors.baseline import Baseline
+from poolhouse.connectors.decoding import beginning, coding_of, decoded, whole
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Renewing, Tagged, note_status
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
 from poolhouse.connectors.judgement import BUSY, chain
-from poolhouse.connectors.one_aio_socket import AioSocket, OneSocketConnector, answers_of, open_socket
+from poolhouse.connectors.one_aio_socket import AioSocket, Answer, OneSocketConnector, answers_of, open_socket
 from poolhouse.connectors.playback import Playback, described, insert_compression
 from poolhouse.connectors.query_id import with_query_id
 
@@ -169,9 +171,14 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
         finally:
             watched.native = False
         source = execution.source
-        if source is not None and watched.unproven:
-            question = Question(native=True)
-            source._gen_cache = proven(source.gen, source.response.headers, question, watched.habits)
+        if source is not None:
+            headers = source.response.headers
+            # The driver would not notice that a compressed body was cut.
+            coding, source.encoding = coding_of(source.encoding), None
+            chunks = decoded(source.gen, coding)
+            if watched.unproven:
+                chunks = proven(chunks, headers, Question(native=True), watched.habits)
+            source._gen_cache = chunks
         return execution
 
     def explain(self, error: BaseException) -> None:
@@ -186,8 +193,17 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
         # After an insert the driver closes the response unread, which closes the socket when the answer's last chunk
         # comes in a packet of its own, and would miss that an answer was cut.
         try:
-            await response.read()
+            body = await response.read()
+            coding = coding_of(response.headers.get("Content-Encoding"))
+            if coding is not None:
+                body = whole(body, coding)
+                cast("Answer", response).replace(body)
+            if self.watched.unproven:
+                for _ in proven((body,), response.headers, Question(), self.watched.habits):
+                    pass
+            check_exception(body, response.headers)
         except BaseException as error:
+            self.watched.tainted |= isinstance(error, BadAnswer)
             response.close()
             release_lease(response)
             if isinstance(error, (aiohttp.ClientError, asyncio.TimeoutError)):
@@ -197,7 +213,7 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
     async def error_handler(self, response: aiohttp.ClientResponse, retried: bool = False) -> None:
         try:
             # What was read once can be read again.
-            body = await response.read()
+            body = beginning(await response.read(), response.headers.get("Content-Encoding"))
         except aiohttp.ClientError:
             body = b""
         try:
@@ -303,6 +319,9 @@ class PooledAsyncHttpClient(Tagged, AsyncClient):
             raise
         except Error:
             raise
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.transport.tainted = True
+            raise OperationalError(f"Network Error: {error}") from error
         except Exception:
             # The driver could not make sense of the answer, so nobody knows what else is wrong with the wire.
             self.transport.tainted = True

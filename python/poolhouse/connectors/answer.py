@@ -45,8 +45,6 @@ from urllib.parse import urlsplit
 
 from clickhouse_connect.driver.exceptions import OperationalError
 
-from poolhouse.connectors.judgement import chain
-
 __all__ = [
     "BadAnswer",
     "Habits",
@@ -55,6 +53,7 @@ __all__ = [
     "Question",
     "Redirected",
     "WrongAnswer",
+    "check_exception",
     "check_framing",
     "check_interim",
     "check_lines",
@@ -104,9 +103,12 @@ def judged(error: BaseException) -> BadAnswer | None:
 
     It is another one of the same content: raised again, the same would be a cause of itself.
     """
-    for each in chain(error):
+    each: BaseException | None = error
+    while each is not None:
         if isinstance(each, BadAnswer):
             return copy.copy(each)
+        # What is raised "from None" has read the server's own words in the meantime.
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
     return None
 
 
@@ -229,6 +231,22 @@ def chunk_size(line: bytes) -> int:
     return int(found[1], 16)
 
 
+def check_exception(body: bytes, headers: Mapping[str, str]) -> None:
+    """Whether *body*, read to its end, ends with an error that ClickHouse met when its head had been sent.
+
+    Raises OperationalError with the server's words. Servers without ``X-ClickHouse-Exception-Tag`` mark no such thing.
+    """
+    tag = headers.get("X-ClickHouse-Exception-Tag", "").encode()
+    end = body[-len(tag) - 64 :].rstrip()
+    if not tag or not end.endswith(b"__exception__") or tag not in end:
+        return
+    words = (
+        body.rpartition(b"__exception__\r\n" + tag)[2].rpartition(tag)[0].decode("utf-8", "replace").strip()
+    )
+    found = re.search(r"Code: (\d+)", words)
+    raise OperationalError(words, code=int(found[1]) if found else None)
+
+
 # Who wrote it, and to which question.
 
 
@@ -338,9 +356,7 @@ def _is_native(start: bytes) -> bool | None:
                 return False
         numbers.append(number)
     columns, _, name, kind = numbers
-    if not columns:
-        return True
-    if not 0 < kind < 1 << 20 or name > 1 << 20:
+    if not columns or not 0 < kind < 1 << 20 or name > 1 << 20:
         return False
     text = start[at : at + kind]
     if _TYPE_NAME.match(text):

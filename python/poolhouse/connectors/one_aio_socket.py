@@ -14,7 +14,7 @@ loops that are closed.
 Names of aiohttp used that are not documented for this: ``BaseConnector.connect``, ``_create_connection`` (which the
 driver overrides, too), ``ResponseHandler.should_close``, ``.closed`` and ``.exception``, and
 ``StreamReader.set_exception``; and ``BaseConnector._factory``, with ``set_response_params`` and ``read`` of what it
-makes.
+makes; ``_body``, ``_headers`` and ``_cache`` of a response; ``_response_class`` and ``_retry_connection`` of a session.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from clickhouse_connect.driver._backend.http_async import _TCPConnector
+from multidict import CIMultiDictProxy
 
 from poolhouse.connectors.answer import (
     Habits,
@@ -43,11 +44,12 @@ from poolhouse.connectors.answer import (
     judge,
     proven,
 )
+from poolhouse.connectors.decoding import beginning
 from poolhouse.connectors.judgement import chain
 from poolhouse.connectors.reach import look_up_async
 from poolhouse.connectors.sockets import HUNG_UP, bury, peer_of, readiness, shut_down
 
-__all__ = ["AioSocket", "OneSocketConnector", "answers_of", "open_socket"]
+__all__ = ["AioSocket", "Answer", "OneSocketConnector", "answers_of", "open_socket"]
 
 #: Seconds within which an idle socket that the server had closed says so.
 _ROUND_TRIP = 1.0
@@ -254,12 +256,13 @@ class _Handler(ResponseHandler):
         return message
 
 
-class _Answer(aiohttp.ClientResponse):
+class Answer(aiohttp.ClientResponse):
     """An answer that is judged before anybody sees it, on every request of the session."""
 
     watched: AioSocket
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
+        """Read the head, and judge it."""
         await super().start(connection)
         if self.method == "CONNECT":
             # A proxy's, to the request for a tunnel.
@@ -289,18 +292,25 @@ class _Answer(aiohttp.ClientResponse):
             bad = NotClickHouse.of(f"HTTP status {self.status}", self.status)
             raise foreign(bad, headers, await self._beginning(), quote=watched.quotes)
 
+    def replace(self, body: bytes) -> None:
+        """Go on as if the answer had come as *body*, without a coding."""
+        headers = self.headers.copy()
+        del headers["Content-Encoding"]
+        self._body, self._headers = body, CIMultiDictProxy(headers)
+        self._cache.pop("headers", None)
+
     async def _beginning(self) -> bytes:
         """Some of the body of an answer that is refused, if it comes soon."""
         try:
             async with asyncio.timeout(0.5):
-                return await self.content.read(2048)
+                return beginning(await self.content.read(2048), self.headers.get("Content-Encoding"))
         except (aiohttp.ClientError, TimeoutError, OSError):
             return b""
 
 
 def answers_of(watched: AioSocket) -> type[aiohttp.ClientResponse]:
     """The class of the responses of *watched*'s session."""
-    return type("Answer", (_Answer,), {"watched": watched})
+    return type("Answer", (Answer,), {"watched": watched})
 
 
 class _Resolver(AbstractResolver):

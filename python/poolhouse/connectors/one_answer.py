@@ -4,22 +4,29 @@ Both read leniently. ``http.client`` takes the end of the connection for the end
 but 100; urllib3 reads a size of a chunk out of half a line, and drops whatever follows the end of an answer in the same
 packet. What counts is said in ``answer``; here is where it is asked.
 
-Private names used: of ``http.client`` ``_read_status`` and ``_close_conn`` of its response, and ``_read_headers``; of
-urllib3 ``_update_chunk_length``, ``_handle_chunk``, ``_fp`` and ``chunk_left`` of its response.
+Private names used: of ``http.client`` ``_read_status``, ``_read_next_chunk_size``, ``_get_chunk_left``, ``_safe_read``,
+``_read_and_discard_trailer`` and ``_close_conn`` of its response, and ``_read_headers``; of urllib3
+``_update_chunk_length``, ``_handle_chunk``, ``_fp``, ``_body`` and ``chunk_left`` of its response.
 """
 
 from __future__ import annotations
 
 import http.client
 import ssl
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
-from urllib3.exceptions import ProtocolError
 from urllib3.response import HTTPResponse
 
 from poolhouse.connectors.answer import MalformedAnswer, check_framing, check_interim, check_lines, chunk_size
+from poolhouse.connectors.decoding import coding_of, decoded
 
 __all__ = ["Body", "CutHead", "Head"]
+
+#: The longest line that begins a chunk, in bytes.
+_LINE = 4096
+#: Bytes that are read at a time.
+PIECE = 1 << 20
 
 
 class CutHead(http.client.HTTPException):
@@ -52,6 +59,8 @@ class Head(http.client.HTTPResponse):
 
     fp: Any
     headers: Any
+    _safe_read: Callable[[int], bytes]
+    _read_and_discard_trailer: Callable[[], None]
     #: Whether anything of an answer came.
     begun = False
     #: Whether more came than the answer.
@@ -90,6 +99,20 @@ class Head(http.client.HTTPResponse):
             check_interim(answer[1], count)
             http.client._read_headers(lines)  # type: ignore[attr-defined]
 
+    def _read_next_chunk_size(self) -> int:
+        return chunk_size(self.fp.readline(_LINE))
+
+    def _get_chunk_left(self) -> int | None:
+        if not self.chunk_left:
+            if self.chunk_left is not None and self._safe_read(2) != b"\r\n":
+                raise MalformedAnswer("the answer's chunk is longer than its size")
+            self.chunk_left = self._read_next_chunk_size()
+            if self.chunk_left == 0:
+                self._read_and_discard_trailer()
+                self._close_conn()
+                self.chunk_left = None
+        return self.chunk_left
+
     def _close_conn(self) -> None:
         if self.begun and isinstance(self.fp, _Lines):
             self.fp = self.fp.file
@@ -116,18 +139,61 @@ def _has_more(file: Any, sock: Any) -> bool:
 
 
 class Body(HTTPResponse):
-    """urllib3's response, of which each chunk must be whole."""
+    """urllib3's response, of which each chunk must be whole, and each compressed stream.
+
+    It decodes by itself, so its headers name no coding.
+    """
+
+    _coding: str | None
+    _rest: Iterator[bytes] | None
+    _left: bytes
+
+    @classmethod
+    def of(cls, response: Any) -> Body:
+        """*response*, made one of these."""
+        response.__class__ = cls
+        response._coding = response._rest = None
+        response._left = b""
+        return cast("Body", response)
+
+    def find_coding(self) -> None:
+        """Learn how the body is coded. Raises MalformedAnswer."""
+        self._coding = coding_of(self.headers.pop("Content-Encoding", None))
+
+    def stream(self, amt: int | None = PIECE, decode_content: bool | None = None) -> Iterator[bytes]:  # type: ignore[override]
+        """The body, decoded, in pieces of about *amt* bytes."""
+        return decoded(super().stream(amt, decode_content=False), self._coding)
+
+    def read(
+        self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False
+    ) -> bytes:
+        """*amt* bytes of the body, decoded, or all that is left of it."""
+        if amt is not None and (self._coding is None or decode_content is False):
+            # Also what the parent's stream reads by.
+            return super().read(amt, decode_content=False)
+        if self._rest is None:
+            self._rest = self.stream()
+        pieces, size = [self._left], len(self._left)
+        while amt is None or size < amt:
+            piece = next(self._rest, None)
+            if piece is None:
+                break
+            pieces.append(piece)
+            size += len(piece)
+        data = b"".join(pieces)
+        if amt is not None:
+            data, self._left = data[:amt], data[amt:]
+        else:
+            self._left = b""
+        if cache_content:
+            self._body = data
+        return data
 
     def _update_chunk_length(self) -> None:
         if self.chunk_left is not None:
             return
         source: Any = self._fp
-        line = source.fp.readline(4096)
-        try:
-            self.chunk_left = chunk_size(line)
-        except MalformedAnswer as error:
-            self.close()
-            raise ProtocolError(str(error)) from error
+        self.chunk_left = chunk_size(source.fp.readline(_LINE))
 
     def _handle_chunk(self, amt: int | None) -> bytes:
         left = self.chunk_left
@@ -140,6 +206,5 @@ class Body(HTTPResponse):
             return data
         self.chunk_left = None
         if source._safe_read(2) != b"\r\n":
-            self.close()
-            raise ProtocolError("the answer's chunk is longer than its size")
+            raise MalformedAnswer("the answer's chunk is longer than its size")
         return data

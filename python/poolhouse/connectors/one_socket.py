@@ -52,6 +52,7 @@ from poolhouse.connectors.answer import (
     NotClickHouse,
     Question,
     believed_empty,
+    check_exception,
     foreign,
     judge,
     proven,
@@ -94,8 +95,7 @@ class _Watched:
 
     def getresponse(self) -> Body:
         response: Any = super().getresponse()  # type: ignore[misc]  # a mixin before a urllib3 connection class
-        response.__class__ = Body
-        return cast("Body", response)
+        return Body.of(response)
 
     def connect(self) -> None:
         this = cast("Any", self)
@@ -289,11 +289,13 @@ class OneSocket(HTTPConnectionPool):
         question, headers = self.question, response.headers
         if method == "GET" and url.partition("?")[0].endswith("/ping"):
             question = Question(ping=True)
+        cast("Body", response).find_coding()
         refused, self.unproven = judge(response.status, headers, question, self.habits)
         if refused is not None:
             raise foreign(refused, headers, self._beginning(response), quote=self.quotes)
         if preload:
             body = response.data
+            check_exception(body, headers)
             if self.unproven:
                 for _ in proven((body,), headers, question, self.habits):
                     pass

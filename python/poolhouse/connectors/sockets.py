@@ -58,6 +58,9 @@ def looks_alive(sock: Any) -> bool:
     Must be called by the connection's owner: it may read from the socket.
     """
     try:
+        if hasattr(sock, "pending") and sock.pending():
+            # Deciphered already, so no poll sees it.
+            return False
         if not readiness(sock.fileno()):
             return True
         before = sock.gettimeout() if hasattr(sock, "gettimeout") else None

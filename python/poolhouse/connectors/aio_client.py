@@ -107,6 +107,7 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
         try:
             return await self._ask(data, *args, **kwargs)
         except Error as error:
+            self.mask.scrub(error)
             telling = self.telling
             if telling is None or not self.refuses_secret(error):
                 raise
@@ -117,7 +118,11 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
                 raise
             if again is not None:
                 data = await again()
-        return await self._ask(data, *args, **kwargs)
+        try:
+            return await self._ask(data, *args, **kwargs)
+        except Error as error:
+            self.mask.scrub(error)
+            raise
 
     def renew(self, secret: Any) -> None:
         """Go on with *secret*, also in what the session sends of itself."""

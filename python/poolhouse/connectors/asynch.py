@@ -290,9 +290,13 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
         wire.options, wire.awaiting, wire.answer_within = self._options, self.awaiting, self.answer_within
         try:
             await connection.connect()
-        except (ServerException, PoolError):
+        except (ServerException, PoolError) as error:
+            if self._options is not None:
+                self._options.mask.scrub(error)
             raise
         except (ClickHouseException, EOFError, OSError, RuntimeError) as error:
+            if self._options is not None:
+                self._options.mask.scrub(error)
             clearer = self._explained(error, reached=wire.reached)
             if clearer is error:
                 raise

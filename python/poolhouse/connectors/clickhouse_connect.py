@@ -197,6 +197,7 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
         try:
             manager, transport = open_socket(options, options.connect_timeout)
         except (HTTPError, HTTPException, CertificateError, OSError) as error:
+            options.mask.scrub(error)
             raise self._explained(error) or error from error
 
         def start(script: Script) -> PooledHttpClient:
@@ -208,6 +209,7 @@ class HttpConnector(HttpConnectorBase, Connector[PooledHttpClient]):
         except BaseException as error:
             transport.end()
             transport.close()
+            options.mask.scrub(error)
             clearer = self._explained(error, reached=True) if isinstance(error, (Error, OSError)) else None
             if clearer is None:
                 raise

@@ -57,6 +57,7 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
                     return await self._handshakes.run_async(self.options.identity, patience, start)
         except BaseException as error:
             client.abandon()
+            options.mask.scrub(error)
             known = isinstance(error, (Error, OSError, aiohttp.ClientError))
             clearer = self._explained(error, reached=reached) if known else None
             if clearer is None:

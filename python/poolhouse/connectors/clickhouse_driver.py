@@ -324,10 +324,12 @@ class NativeConnector(Connector[PooledNativeClient]):
         try:
             client.connection.connect()
         except ServerException as error:
+            self.options.mask.scrub(error)
             # Old servers add their own stack to the text.
             error.message = str(error.message).partition(" Stack trace:")[0]
             raise
         except (Error, EOFError, OSError) as error:
+            self.options.mask.scrub(error)
             clearer = self._explained(error, reached=client.connection.reached)
             if clearer is error:
                 raise

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from poolhouse.connectors.baseline import Baseline
     from poolhouse.connectors.credentials import Telling
     from poolhouse.connectors.http_options import HttpOptions
+    from poolhouse.masking import Mask
 
 __all__ = ["InsertsOnce", "Learnt", "Renewing", "Tagged", "note_status"]
 
@@ -126,6 +127,8 @@ class Renewing:
     """A transport whose secret may be told by a function."""
 
     headers: dict[str, str]
+    #: What hides the secrets in texts of others.
+    mask: Mask
     #: None: the secret is fixed.
     telling: Telling | None = None
     #: The header for a secret; it raises where a header carries none such.
@@ -135,6 +138,7 @@ class Renewing:
 
     def tells_by(self, options: HttpOptions) -> None:
         """The secret is that of *options*, and may be told by a function from now on."""
+        self.mask = options.mask
         self.telling = options.telling
         if self.telling is not None:
             self.authorize = options.authorize

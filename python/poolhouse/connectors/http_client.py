@@ -115,6 +115,7 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
         try:
             return self._ask(data, *args, **kwargs)
         except Error as error:
+            self.mask.scrub(error)
             telling = self.telling
             if telling is None or not self.refuses_secret(error):
                 raise
@@ -125,7 +126,11 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
                 raise
             if again is not None:
                 data = again()
-        return self._ask(data, *args, **kwargs)
+        try:
+            return self._ask(data, *args, **kwargs)
+        except Error as error:
+            self.mask.scrub(error)
+            raise
 
     def _ask(self, *args: Any, **kwargs: Any) -> Any:
         pool = self.pool

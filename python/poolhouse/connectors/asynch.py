@@ -29,6 +29,7 @@ from poolhouse.connectors import native_blocks, native_options, native_statement
 from poolhouse.connectors.asynch_wire import Wire, driver_error
 from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.base import AsyncConnector
+from poolhouse.connectors.judgement import tls_hint
 from poolhouse.connectors.native_cancel import Floor
 from poolhouse.connectors.native_kill import NativeKiller
 from poolhouse.connectors.native_options import NativeOptions
@@ -305,6 +306,7 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
 
     def _explained(self, error: Exception, *, reached: bool) -> Exception:
         """A driver's error that says where to, and what is wrong there."""
+        hint = tls_hint(error, secure=bool(self._arguments.get("secure")))
         if isinstance(error, UnexpectedPacketFromServerError) and "speaks HTTP" in str(error):
             return error
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -316,9 +318,10 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
             return driver_error(SocketTimeoutError, f"cannot connect to {self.target}: {waited}")
         if isinstance(error, (ClickHouseException, EOFError, RuntimeError)):
             return driver_error(
-                NetworkError, f"{self._server} does not answer like ClickHouse's native protocol: {error}"
+                NetworkError,
+                f"{self._server} does not answer like ClickHouse's native protocol: {error}{hint}",
             )
-        return driver_error(NetworkError, f"cannot connect to {self.target}: {error}")
+        return driver_error(NetworkError, f"cannot connect to {self.target}: {error}{hint}")
 
     def check(self, connection: PooledAsynchConnection) -> bool:
         """Whether the idle socket still carries: a look at it, with no packet and no wait."""

@@ -26,7 +26,7 @@ from poolhouse.connectors.base import Connector
 from poolhouse.connectors.handshake import HANDSHAKES, Handshakes, Script
 from poolhouse.connectors.http_client import PooledHttpClient
 from poolhouse.connectors.http_options import HttpOptions, driver_option_names
-from poolhouse.connectors.judgement import chain, http_error_code
+from poolhouse.connectors.judgement import chain, http_error_code, tls_hint
 from poolhouse.connectors.kill import HttpKiller
 from poolhouse.connectors.one_socket import open_socket
 
@@ -165,7 +165,8 @@ class HttpConnectorBase:
         if isinstance(error, CertificateError):
             return OperationalError(f"cannot connect to {self.target}: certificate: {error}")
         if not isinstance(error, Error) or any(isinstance(each, self._lost) for each in causes):
-            return OperationalError(f"cannot connect to {self.target}: {error}", code=code)
+            hint = tls_hint(error, secure=self.options.secure)
+            return OperationalError(f"cannot connect to {self.target}: {error}{hint}", code=code)
         server = self.options.server
         return OperationalError(f"{server} does not answer like ClickHouse's HTTP interface: {error}")
 

@@ -36,6 +36,7 @@ from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.base import Connector
 from poolhouse.connectors.chdb_statements import keeps_state
 from poolhouse.connectors.clickhouse_driver_wire import DriverWire
+from poolhouse.connectors.judgement import tls_hint
 from poolhouse.connectors.native_kill import NativeKiller
 from poolhouse.connectors.native_options import NativeOptions
 from poolhouse.connectors.sockets import KEEP_ALIVE, looks_alive
@@ -355,7 +356,8 @@ class NativeConnector(Connector[PooledNativeClient]):
             if reached and self.answer_within is None:
                 waited = f"accepted, but no answer for {self.options.arguments['send_receive_timeout']:g} s"
             return SocketTimeoutError(f"cannot connect to {self.target}: {waited}")
-        return NetworkError(f"cannot connect to {self.target}: {error}")
+        hint = tls_hint(error, secure=self.options.secure)
+        return NetworkError(f"cannot connect to {self.target}: {error}{hint}")
 
     def check(self, connection: PooledNativeClient) -> bool:
         """Whether the idle socket still carries: a look at it, with no packet and no wait."""

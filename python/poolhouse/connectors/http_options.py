@@ -156,6 +156,12 @@ class HttpOptions:
         if self.access_token and (self.username or self.password):
             raise ConfigError("access_token=<hidden>: must not be combined with username or password")
         self._check_carried()
+        mutual = self.driver_args.get("tls_mode") in (None, "mutual")
+        if self.secure and self.client_cert and mutual and not self.user:
+            raise ConfigError(
+                "client_cert: logs in as a user, and none is named: give username=; or tls_mode='proxy' or 'strict', "
+                "where the certificate is for the way there only"
+            )
         if self.http_proxy and self.https_proxy:
             raise ConfigError("http_proxy and https_proxy: only one of them may be given")
         for name in self.driver_args:

@@ -9,9 +9,10 @@ block: the transports know what happened on their socket.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 
-__all__ = ["BUSY", "HANDSHAKE_CODES", "chain", "http_error_code"]
+__all__ = ["BUSY", "HANDSHAKE_CODES", "chain", "http_error_code", "tls_hint"]
 
 #: Codes that mean "what the handshake learnt holds no longer": UNKNOWN_SETTING, READONLY,
 #: SETTING_CONSTRAINT_VIOLATION, and the refusal of a setting that the server considers unchangeable.
@@ -49,3 +50,17 @@ def http_error_code(error: BaseException | None) -> int | None:
         return code
     found = _CODE_IN_TEXT.search(str(error))
     return int(found[1]) if found else None
+
+
+def tls_hint(error: BaseException, *, secure: bool) -> str:
+    """What to change where *error* of a connect looks as if one side speaks TLS and the other does not; else nothing.
+
+    >>> tls_hint(ConnectionResetError(), secure=False)
+    '; a port of TLS ends a plain connection so: is secure=True missing?'
+    """
+    for each in chain(error):
+        if secure and isinstance(each, ssl.SSLError) and "WRONG_VERSION" in str(each):
+            return "; the port does not speak TLS: leave secure=True out, or name the port of TLS"
+        if not secure and (isinstance(each, (ConnectionResetError, EOFError)) or "\x15\x03" in str(each)):
+            return "; a port of TLS ends a plain connection so: is secure=True missing?"
+    return ""

@@ -13,6 +13,15 @@ from tests.support.proxy import Proxy
 from tests.support.server import ClickHouse
 
 
+async def ask(side: str, url: str, secure: bool) -> None:
+    if side == "threads":
+        with create_engine(url, secure=secure) as engine:
+            engine.query("SELECT 1")
+    else:
+        async with create_async_engine(url, secure=secure) as other:
+            await other.query("SELECT 1")
+
+
 @pytest.mark.parametrize("scheme", ["clickhouse", "clickhouse+native"])
 @pytest.mark.parametrize(
     ("secure", "words"), [(False, "is secure=True missing"), (True, "does not speak TLS")]
@@ -33,12 +42,7 @@ async def test_w13_a_mix_up_of_tls_says_tls(
     url = f"{scheme}://{clickhouse.user}:{clickhouse.password}@127.0.0.1:{port}/?verify=false"
     began = time.monotonic()
     with pytest.raises(ConnectFailed, match=words):
-        if side == "threads":
-            with create_engine(url, secure=secure) as engine:
-                engine.query("SELECT 1")
-        else:
-            async with create_async_engine(url, secure=secure) as other:
-                await other.query("SELECT 1")
+        await ask(side, url, secure)
     assert time.monotonic() - began < 3
 
 

@@ -161,6 +161,7 @@ MOST_INTERIM = 1000
 
 # The rules of HTTP.
 
+_WELL_FORMED = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*\r?\n)*\r?\n\Z")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _DIGITS = re.compile(r"[0-9]{1,18}\Z")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n\Z")
@@ -171,6 +172,8 @@ def check_lines(lines: Sequence[bytes]) -> None:
 
     Raises :class:`MalformedAnswer` for a line that is none: parsers take what follows for the body, or skip it.
     """
+    if _WELL_FORMED.match(b"".join(lines)):
+        return
     for line in lines:
         text = line.rstrip(b"\r\n")
         if not text:

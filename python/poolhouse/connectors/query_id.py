@@ -1,6 +1,6 @@
 """Query ids: each request over HTTP has one, by which its answer is known, and by which it can be killed.
 
-An id of the user's own stays. Ours are a random number of the process and a count, which costs a fifth of a random id.
+An id of the user's own stays. Ours are a random number of the process and a count, which costs less than half of a random id.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ids = _series()
 
 
 def new_query_id() -> str:
-    """An id that no other request has. It costs a fifth of a random one."""
+    """An id that no other request has. It costs less than half of a random one."""
     return next(_ids)
 
 

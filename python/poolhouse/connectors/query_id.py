@@ -1,6 +1,7 @@
 """Query ids: each request over HTTP has one, by which its answer is known, and by which it can be killed.
 
-An id of the user's own stays. Ours are a random number of the process and a count, which costs less than half of a random id.
+An id of the user's own stays. Ours are a random number of the process and a count, at less than half of the cost of a
+random id.
 """
 
 from __future__ import annotations

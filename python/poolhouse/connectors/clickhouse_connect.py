@@ -28,6 +28,7 @@ from poolhouse.connectors.http_client import PooledHttpClient
 from poolhouse.connectors.http_options import HttpOptions, driver_option_names
 from poolhouse.connectors.judgement import chain, http_error_code, tls_hint
 from poolhouse.connectors.kill import HttpKiller
+from poolhouse.connectors.native_options import http_instead
 from poolhouse.connectors.one_socket import open_socket
 
 __all__ = ["HttpConnector", "HttpConnectorBase", "PooledHttpClient", "driver_option_names"]
@@ -110,6 +111,21 @@ class HttpConnectorBase:
             return now + self.answer_within, now + self.answer_within
         return None, now + options.send_receive_timeout
 
+    def speaks_plainly(self) -> bool:
+        """Whether the port that is to speak TLS answers plain HTTP instead. Blocks for a second or two.
+
+        A server of HTTP may wait for the end of a line that the greeting of TLS does not have.
+        """
+        options = self.options
+        return options.secure and not options.proxy and http_instead(options.host, options.actual_port)
+
+    def plain_port(self) -> OperationalError:
+        """What to say when it does."""
+        return OperationalError(
+            f"cannot connect to {self.target}: the port does not speak TLS, but plain HTTP: leave secure=True out, or "
+            "name the port of TLS"
+        )
+
     def _is_retired(self, client: Any) -> bool:
         return bool(self.gone) and client.transport.peer in self.gone
 
@@ -148,7 +164,9 @@ class HttpConnectorBase:
         if session_id is not None:
             client.set_client_setting("session_id", session_id)
 
-    def _explained(self, error: BaseException, *, reached: bool = False) -> OperationalError | None:
+    def _explained(
+        self, error: BaseException, *, reached: bool = False, probe: bool = True
+    ) -> OperationalError | None:
         """A clearer error for *error*, which ended a connect; ``None`` when it is ClickHouse's own words."""
         code = http_error_code(error)
         if isinstance(error, Error) and (code is not None or "clickhouse-client" in str(error)):
@@ -159,6 +177,8 @@ class HttpConnectorBase:
             waited = f"no answer within {self.options.connect_timeout:g} s"
             if reached and self.answer_within is None:
                 waited = f"accepted, but no answer for {self.options.send_receive_timeout:g} s"
+            if not reached and probe and self.speaks_plainly():
+                return self.plain_port()
             return OperationalError(
                 f"cannot connect to {self.target}: {waited} ({str(error) or type(error).__name__})"
             )

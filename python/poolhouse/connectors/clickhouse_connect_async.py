@@ -13,13 +13,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
-from clickhouse_connect.driver.exceptions import Error, StreamFailureError
+from clickhouse_connect.driver.exceptions import Error, OperationalError, StreamFailureError
 
 from poolhouse.connectors.aio_client import PooledAsyncHttpClient
 from poolhouse.connectors.base import AsyncConnector
 from poolhouse.connectors.clickhouse_connect import HttpConnectorBase
+from poolhouse.connectors.credentials import in_thread
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_options import driver_option_names
+from poolhouse.connectors.native_options import hello_patience
 
 __all__ = ["AsyncHttpConnector", "PooledAsyncHttpClient", "driver_option_names"]
 
@@ -48,7 +50,7 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
 
         try:
             async with asyncio.timeout(options.connect_timeout):
-                await client.open()
+                await self._open(client)
             reached = True
             # A second more than the deadline, so that what knows why it waited can say so.
             bound = None if deadline is None else deadline - time.monotonic() + 1.0
@@ -58,11 +60,28 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
         except BaseException as error:
             client.abandon()
             options.mask.scrub(error)
+            if isinstance(error, OperationalError) and "does not speak TLS" in str(error):
+                raise
             known = isinstance(error, (Error, OSError, aiohttp.ClientError))
-            clearer = self._explained(error, reached=reached) if known else None
+            # The probe of a plain port, which blocks, was made already.
+            clearer = self._explained(error, reached=reached, probe=False) if known else None
             if clearer is None:
                 raise
             raise clearer from error
+
+    async def _open(self, client: PooledAsyncHttpClient) -> None:
+        """Open the socket; a port that does not speak TLS is named before the time is up."""
+        if not self.options.secure or self.options.proxy:
+            await client.open()
+            return
+        opening = asyncio.ensure_future(client.open())
+        try:
+            done, _ = await asyncio.wait((opening,), timeout=hello_patience(self.options.connect_timeout))
+            if not done and await in_thread(self.speaks_plainly):
+                raise self.plain_port()
+            await opening
+        finally:
+            opening.cancel()
 
     def check(self, connection: PooledAsyncHttpClient) -> bool:
         """Whether the idle socket still carries: a look at it, with no request and no wait."""

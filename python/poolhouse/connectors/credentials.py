@@ -20,7 +20,7 @@ from typing import Any
 from poolhouse import threads
 from poolhouse.errors import ConfigError, ConnectFailed, told
 
-__all__ = ["REFUSALS", "Telling", "is_asynchronous"]
+__all__ = ["REFUSALS", "Telling", "in_thread", "is_asynchronous"]
 
 #: AUTHENTICATION_FAILED, REQUIRED_PASSWORD, WRONG_PASSWORD.
 REFUSALS = frozenset({516, 194, 193})
@@ -73,7 +73,7 @@ class Telling:
             if is_asynchronous(self.function):
                 value = self.function()
             else:
-                value = await _in_thread(self.function)
+                value = await in_thread(self.function)
             if inspect.isawaitable(value):
                 value = await value
         except Exception as error:
@@ -96,7 +96,8 @@ def _finish(awaitable: Any) -> Any:
     raise TypeError("it is async; that needs create_async_engine")
 
 
-async def _in_thread(function: Callable[[], Any]) -> Any:
+async def in_thread(function: Callable[[], Any]) -> Any:
+    """What *function* returns, called in a thread of its own, beside any executor."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Any] = loop.create_future()
 

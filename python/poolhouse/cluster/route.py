@@ -12,7 +12,6 @@ narrowed here by what the statement is: a read may go on; a write only if nothin
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
 from itertools import islice
 from time import monotonic
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from poolhouse.cluster.codes import FAILS, Rule, judge_connect
 from poolhouse.errors import ConnectFailed, PoolClosed, PoolError, PoolTimeout, told
+from poolhouse.verbs import is_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,25 +43,6 @@ SURE = 5.0
 TICK = 0.01
 #: Nodes that a message names at the most, kinds of errors of the others, and characters of what each said.
 NAMED, KINDS, LONGEST_REASON = 10, 5, 500
-
-_READS = re.compile(
-    r"(?:\s+|--[^\n]*(?:\n|$)|\#[^\n]*(?:\n|$)|/\*.*?\*/|\()*(SELECT|SHOW|DESCRIBE|DESC|EXISTS|EXPLAIN|WITH)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-_WRITES = re.compile(r"\bINSERT\b", re.IGNORECASE)
-
-
-def is_read(sql: object) -> bool:
-    r"""Whether *sql* surely changes nothing, so that it may be sent twice. When in doubt it does not.
-
-    >>> is_read("/* hot */ (SELECT 1)"), is_read("WITH 1 AS x SELECT x"), is_read("SHOW TABLES")
-    (True, True, True)
-    >>> is_read("INSERT INTO t SELECT 1"), is_read("WITH 1 AS x INSERT INTO t SELECT x")
-    (False, False)
-    >>> is_read("-- SELECT\nDROP TABLE t")
-    False
-    """
-    return isinstance(sql, str) and _READS.match(sql) is not None and _WRITES.search(sql) is None
 
 
 class Route:

@@ -6,9 +6,9 @@ again. The answer may err on one side only: taking a harmless statement for a st
 (well under a millisecond), missing one hands a borrower the last one's temporary tables.
 
 So this is no parser. It looks at every place where a statement may begin, which is the start of the text, behind any
-``;`` and behind any ``PARALLEL WITH``, skips what ClickHouse's lexer skips there (white space, also Unicode's;
-``--``, ``//`` and ``#`` comments; block comments, which nest), and reads the words that follow. A ``;`` inside a string
-counts as well, on the safe side.
+``;`` and behind any ``PARALLEL WITH``, and reads the words that follow, by the lexical rules of :mod:`poolhouse.sql`,
+and where servers differ by both. Where a text is not closed, as in rows that are no SQL, the words anywhere in the
+rest count.
 """
 
 from __future__ import annotations
@@ -16,14 +16,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from poolhouse.sql import first_word, pieces, readings
+
 __all__ = ["keeps_state"]
 
 # SET also covers SET ROLE and SET TRANSACTION; EXECUTE AS changes the user of the session.
-_STATEFUL = frozenset({"set", "use", "begin", "start", "commit", "rollback", "execute"})
-_MAKES = frozenset({"create", "replace", "attach"})
-_WORD = re.compile(r"[a-z_][a-z0-9_]*")
-_COMMENT_MARK = re.compile(r"/\*|\*/")
-_WITH = re.compile(r"\bwith\b")
+_STATEFUL = frozenset({"SET", "USE", "BEGIN", "START", "COMMIT", "ROLLBACK", "EXECUTE"})
+_MAKES = frozenset({"CREATE", "REPLACE", "ATTACH"})
+_BEGINS = re.compile(r";[;\s]*+|\bWITH\b", re.IGNORECASE | re.ASCII)
+_PARALLEL = re.compile("parallel", re.IGNORECASE | re.ASCII)
+_ANYWHERE = re.compile(
+    r"\b(?:SET|USE|BEGIN|START|COMMIT|ROLLBACK|EXECUTE|TEMPORARY)\b", re.IGNORECASE | re.ASCII
+)
 
 
 def keeps_state(sql: str | bytes) -> bool:
@@ -37,68 +41,39 @@ def keeps_state(sql: str | bytes) -> bool:
     False
     """
     text = sql.decode("utf-8", "replace") if isinstance(sql, bytes) else sql
-    text = text.lower()
-    return any(_stateful_at(text, start) for start in _starts(text))
+    return any(_stateful_at(text, start, nests) for nests in readings(text) for start in _starts(text, nests))
 
 
-def _starts(text: str) -> Iterator[int]:
-    """Every offset behind which a statement may begin."""
+def _starts(text: str, nests: bool) -> Iterator[int]:
+    """Every offset behind which a statement may begin; -1 for one that nobody knows the end of."""
     yield 0
-    at = text.find(";")
-    while at >= 0:
-        yield at + 1
-        at = text.find(";", at + 1)
-    if "parallel" in text:
-        # A comment may stand between the two words, so every WITH counts once the text has a PARALLEL.
-        for match in _WITH.finditer(text):
-            yield match.end()
+    parallel = _PARALLEL.search(text) is not None
+    if not parallel and ";" not in text:
+        return
+    for kind, start, end in pieces(text, nests=nests):
+        if kind == "code":
+            for match in _BEGINS.finditer(text, start, end):
+                # A comment may stand between the two words, so every WITH counts once the text has a PARALLEL.
+                if match[0][0] == ";" or parallel:
+                    yield match.end()
+        elif kind == "unclosed":
+            begun = text.find(";", start)
+            if begun >= 0 and _ANYWHERE.search(text, begun) is not None:
+                yield -1
 
 
-def _stateful_at(text: str, at: int) -> bool:
-    word, at = _word(text, at)
+def _stateful_at(text: str, at: int, nests: bool) -> bool:
+    if at < 0:
+        return True
+    word, at = first_word(text, at, nests=nests)
     if word in _STATEFUL:
         return True
     if word not in _MAKES:
         return False
     for _ in range(3):  # CREATE [OR REPLACE] TEMPORARY
-        word, at = _word(text, at)
-        if word == "temporary":
+        word, at = first_word(text, at, nests=nests)
+        if word == "TEMPORARY":
             return True
-        if word not in ("or", "replace"):
+        if word not in ("OR", "REPLACE"):
             return False
     return False
-
-
-def _word(text: str, at: int) -> tuple[str, int]:
-    """The next bare word at or behind *at* and the offset behind it; ``""`` when something else comes first."""
-    at = _skip(text, at)
-    match = _WORD.match(text, at)
-    return (match.group(), match.end()) if match else ("", at)
-
-
-def _skip(text: str, at: int) -> int:
-    """The offset of the first character behind white space and comments."""
-    size = len(text)
-    while at < size:
-        char = text[at]
-        if text.startswith(("--", "//"), at) or char == "#":
-            end = text.find("\n", at)
-            at = size if end < 0 else end + 1
-        elif text.startswith("/*", at):
-            at = _comment_end(text, at + 2)
-        elif char.isspace() or not (char.isprintable() or char.isascii()):
-            at += 1  # the lexer also passes over zero-width characters and the byte order mark
-        else:
-            break
-    return at
-
-
-def _comment_end(text: str, at: int) -> int:
-    depth = 1
-    while depth:
-        mark = _COMMENT_MARK.search(text, at)
-        if mark is None:
-            return len(text)
-        depth += 1 if mark.group() == "/*" else -1
-        at = mark.end()
-    return at

@@ -27,6 +27,8 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
+from poolhouse.sql import pieces
+
 __all__ = ["Echo", "hidden"]
 
 #: Methods of the drivers that send a statement, which is their first argument.
@@ -44,14 +46,7 @@ _SECRET_NAME = re.compile(
     r"password|passwd|passphrase|secret\w*|(?:aws_)?(?:secret_)?access_key\w*|account_key|\w*token|private_key|api_key",
     re.IGNORECASE,
 )
-_TOKEN = re.compile(
-    r"""
-    (?P<text> '(?:[^'\\]|\\.|'')*(?:'|\Z) )
-    | (?P<kept> "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*` | --[^\n]* | /\*.*?\*/ )
-    | (?P<word> \w+ ) | (?P<open> \( ) | (?P<close> \) ) | (?P<other> \S )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+_WORD = re.compile(r"\w+|[^\s]")
 _LOGS_IN = re.compile(
     r"mysql|postgresql|mongodb|redis|remote(secure)?|cluster\w*|odbc|jdbc|sqlite|url\w*|s3\w*|gcs|oss|cosn|hdfs\w*"
     r"|azureblobstorage\w*|deltalake\w*|iceberg\w*|hudi\w*|kafka|nats|rabbitmq|arrowflight|ytsaurus|executable\w*"
@@ -70,32 +65,39 @@ def hidden(statement: str) -> str:
     >>> hidden("SELECT 'a', * FROM mysql('db:3306', 'shop', 'users', 'app', 'pw') WHERE name = 'b'")
     "SELECT 'a', * FROM mysql('***', '***', '***', '***', '***') WHERE name = 'b'"
     """
-    pieces: list[str] = []
+    shown: list[str] = []
     calls: list[bool] = []
-    done = 0
     word, before = "", ""
-    identified: bool = False
-    for token in _TOKEN.finditer(statement):
-        kind, text = token.lastgroup, token.group()
-        if kind == "text":
+    identified = False
+    for kind, start, end in pieces(statement):
+        text = statement[start:end]
+        if kind == "code":
+            shown.append(text)
+            for token in _WORD.findall(text):
+                if token == "(":
+                    calls.append(before == word and _LOGS_IN.fullmatch(word) is not None)
+                elif token == ")":
+                    if calls:
+                        calls.pop()
+                elif token == ";":
+                    identified = False
+                elif token[0] == "_" or token[0].isalnum():
+                    word = token
+                    # BY '...' and, on older servers, WITH sha256_hash BY '...' AND so on: whatever comes next is the
+                    # secret.
+                    identified = identified or token.upper() == "IDENTIFIED"
+                before = token
+        elif kind in ("string", "heredoc") or (kind == "unclosed" and not text.startswith("/*")):
             named = before in ("=", ":", word) and _SECRET_NAME.fullmatch(word)
             if any(calls) or identified or named:
                 text = "'***'"
             identified = False
-            pieces += [statement[done : token.start()], _USER.sub("***@", text)]
-            done = token.end()
-        elif kind == "word":
-            word = text
-            # BY '...' and, on older servers, WITH sha256_hash BY '...' AND so on: whatever comes next is the secret.
-            identified = identified or text.upper() == "IDENTIFIED"
-        elif kind == "open":
-            calls.append(before == word and _LOGS_IN.fullmatch(word) is not None)
-        elif kind == "close" and calls:
-            calls.pop()
-        elif text == ";":
-            identified = False
-        before = text
-    return "".join([*pieces, statement[done:]])
+            shown.append(_USER.sub("***@", text))
+            before = "'"
+        else:
+            shown.append(text)
+            before = before if kind == "comment" else kind
+    return "".join(shown)
 
 
 class Echo:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from clickhouse_connect.driver.summary import QuerySummary
 from poolhouse.connectors import native_text, native_values
 from poolhouse.connectors.native_blocks import ZONES_OVER_HTTP, Reading
 from poolhouse.errors import ConfigError
+from poolhouse.sql import first_word, parameters_in, pieces
 
 if TYPE_CHECKING:
     from poolhouse.connectors.native_blocks import Block
@@ -52,15 +53,6 @@ __all__ = [
     "zone_of",
 ]
 
-_PLACEHOLDER = re.compile(r"\{(\w+):([^{}]+)\}")
-#: Comments, quoted text, brackets and commas, or a run of anything else.
-_TOKEN = re.compile(
-    r"""(?s)--[^\n]*|/\*.*?\*/|'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.|``)*`|"(?:[^"\\]|\\.|"")*"|[()\[\]{},;]|[^-/'`"()\[\]{},;]+|."""
-)
-#: How comments and quoted text begin.
-_OPAQUE = ("--", "/*", "'", "`", '"')
-_INSERT = re.compile(r"(?is)(?:\s|--[^\n]*\n|/\*.*?\*/)*insert\s+into\b")
-_VALUES = re.compile(r"(?i)\s+values\b")
 _ZONE = re.compile(r"DateTime(?:64)?\([^()]*'([^']+)'\)")
 #: clickhouse-connect's arguments that say how an answer is read.
 _READING = frozenset(
@@ -69,7 +61,10 @@ _READING = frozenset(
         "max_str_len", "use_na_values", "use_extended_dtypes",
     }
 )  # fmt: skip
-_KEYWORD = re.compile(r"(?i)\b(values|select|with|watch|format|from)\b")
+#: In the code of an INSERT: brackets, and what its rows may begin with.
+_MARK = re.compile(r"(?i)[()\[\]{}]|\b(?:values|select|with|watch|format|from)\b")
+
+_TURNS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +113,7 @@ def ask(
             sql = f"{sql.rstrip().rstrip(';')}\n LIMIT {limit}"
     read = {name: value for name, value in options.items() if value is not None}
     rows = None
-    if _INSERT.match(sql):
+    if first_word(sql)[0] == "INSERT":
         sql, rows = _with_rows(sql)
     return Ask(sql, own, query_id, bool(column_oriented), read, rows)
 
@@ -126,8 +121,14 @@ def ask(
 def _bind(sql: str, parameters: Mapping[str, Any] | Sequence[Any], zone: tzinfo) -> str:
     if isinstance(parameters, Mapping):
         named = dict(parameters)
-        if any(match[1] in named for match in _PLACEHOLDER.finditer(sql)):
-            return _PLACEHOLDER.sub(lambda match: _typed(match, named, zone), sql)
+        found = parameters_in(sql)
+        if any(name in named for _, _, name, _ in found):
+            parts, end = [], 0
+            for start, behind, name, kind in found:
+                if name in named:
+                    parts += [sql[end:start], _typed(named[name], kind, zone)]
+                    end = behind
+            return "".join([*parts, sql[end:]])
         parameters = named
     bound, _ = bind_query(sql, parameters, zone)
     if isinstance(bound, bytes):
@@ -135,11 +136,7 @@ def _bind(sql: str, parameters: Mapping[str, Any] | Sequence[Any], zone: tzinfo)
     return bound
 
 
-def _typed(match: re.Match[str], parameters: Mapping[str, Any], zone: tzinfo) -> str:
-    name, kind = match[1], match[2].strip()
-    if name not in parameters:
-        return match[0]
-    value = parameters[name]
+def _typed(value: Any, kind: str, zone: tzinfo) -> str:
     if kind == "Identifier":
         return str(quote_identifier(str(value)))
     # As over HTTP: in the zone of the type, with the fraction where the type has one.
@@ -167,39 +164,25 @@ def _with_rows(sql: str) -> tuple[str, native_values.Rows | None]:
 
     Raises ConfigError for an INSERT that the server would wait for rows of.
     """
-    depth = at = 0
-    shape = False
-    for token in _tokens(sql):
-        if depth == 0 and not token.startswith(_OPAQUE):
-            for found in _KEYWORD.finditer(token):
-                word = found[1].lower()
-                if word in ("values", "format"):
-                    behind = at + found.end()
-                    if word == "format":
-                        named = _VALUES.match(sql, behind)
-                        if named is None:
-                            raise ConfigError(
-                                "INSERT ... FORMAT: has no meaning for clickhouse+native://, where rows are sent as "
-                                "blocks; use conn.insert(table, rows)"
-                            )
-                        behind = named.end()
-                    return sql[: at + found.start()] + "VALUES", native_values.read(sql[behind:])
-                shape = True
-                break
-        if shape:
-            return sql, None
-        depth += _turn(token)
-        at += len(token)
+    depth = 0
+    for kind, start, end in pieces(sql):
+        for found in _MARK.finditer(sql, start, end) if kind == "code" else ():
+            word = found[0].lower()
+            if word in _TURNS:
+                depth += _TURNS[word]
+            elif depth == 0 and word in ("values", "format"):
+                behind = found.end()
+                if word == "format":
+                    named, behind = first_word(sql, behind)
+                    if named != "VALUES":
+                        raise ConfigError(
+                            "INSERT ... FORMAT: has no meaning for clickhouse+native://, where rows are sent as "
+                            "blocks; use conn.insert(table, rows)"
+                        )
+                return sql[: found.start()] + "VALUES", native_values.read(sql[behind:])
+            elif depth == 0:
+                return sql, None
     raise ConfigError("INSERT: has neither VALUES nor SELECT; use conn.insert(table, rows)")
-
-
-def _tokens(sql: str) -> Iterator[str]:
-    for match in _TOKEN.finditer(sql):
-        yield match[0]
-
-
-def _turn(token: str) -> int:
-    return 1 if token in ("(", "[", "{") else -1 if token in (")", "]", "}") else 0
 
 
 def answer(blocks: Sequence[Block], asked: Ask, summary: Mapping[str, Any]) -> QueryResult:

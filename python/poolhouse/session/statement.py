@@ -1,39 +1,28 @@
 """What a statement is, and what its answer becomes: the part of ``execute`` that does no I/O.
 
 The driver has two calls, ``query`` for statements with a result and ``command`` for the others, and the wrong one
-fails or loses the answer. :func:`returns_rows` chooses by the first keyword; :func:`query_result` and
+fails or loses the answer. :func:`returns_rows` chooses by the verb; :func:`query_result` and
 :func:`command_result` make a :class:`Result` of either answer. Sync and asyncio sessions share all three.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from poolhouse import verbs
 from poolhouse.errors import ConfigError
 
 from .result import Result
 
 __all__ = ["command_result", "query_result", "returns_rows"]
 
-_WITH_RESULT = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "FROM"})
-# White space, the three kinds of comments, and the parentheses that may stand around a SELECT.
-_LEAD = re.compile(r"(?:\s+|--[^\n]*|#[^\n]*|/\*.*?\*/|\()*", re.DOTALL)
-_WORD = re.compile(r"[A-Za-z]+")
-
 
 def returns_rows(sql: str) -> bool:
-    r"""Whether *sql* is a statement with a result.
-
-    >>> returns_rows("/* report */ (select 1) union all (select 2)"), returns_rows("-- select\nDROP TABLE t")
-    (True, False)
-    """
+    """Whether *sql* is a statement with a result; see :mod:`poolhouse.verbs`."""
     if not isinstance(sql, str):
         raise ConfigError(f"sql: must be a string, not {type(sql).__name__}")
-    lead = _LEAD.match(sql)
-    word = _WORD.match(sql, lead.end() if lead else 0)
-    return word is not None and word.group().upper() in _WITH_RESULT
+    return verbs.returns_rows(sql)
 
 
 def query_result(answer: Any) -> Result:

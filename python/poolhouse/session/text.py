@@ -1,8 +1,8 @@
 r""":func:`text`: statements with ``:name`` parameters, as SQLAlchemy writes them.
 
 The driver knows two styles: ``{name:Type}``, which the server binds, and ``%(name)s``, which the driver writes into the
-statement, quoted. ``:name`` becomes the second. Strings, quoted names, comments, ``::`` casts and ``{name:Type}`` are
-left alone; a colon that is meant as one is written ``\:``.
+statement, quoted. ``:name`` becomes the second. Strings, quoted names, heredocs, comments (all by the rules of
+:mod:`poolhouse.sql`), ``::`` casts and ``{name:Type}`` are left alone; a colon that is meant as one is written ``\:``.
 """
 
 from __future__ import annotations
@@ -12,18 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poolhouse.errors import ConfigError
+from poolhouse.sql import pieces, readings
 
 __all__ = ["Text", "bound", "text"]
 
-_TOKEN = re.compile(
-    r"""
-    (?P<kept> '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*`   # strings and quoted names
-            | --[^\n]* | /\*.*?\*/ | ::                                       # comments, casts
-            | (?P<server> \{\w+:[^{}]*\} ) )                                  # bound by the server
-    | \\(?P<escaped>:) | (?<![\w:]):(?P<name>[A-Za-z_]\w*)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+#: In code: an escaped colon, a cast, a name; behind a word or a dot it is another thing: ``a:b``, ``json.a.:Int64``.
+_COLON = re.compile(r"\\(?P<escaped>:)|::|(?<![\w:.]):(?P<name>[A-Za-z_]\w*)")
 
 
 class Text(str):
@@ -61,15 +55,21 @@ def bound(
     """
     if not isinstance(statement, Text):
         return statement, parameters
-    found = list(_TOKEN.finditer(statement))
-    names = [match["name"] for match in found if match["name"]]
+    found, server = _marks(statement, True)
+    for nests in readings(statement)[1:]:
+        if _marks(statement, nests) != (found, server):
+            raise ConfigError(
+                "statement: has a comment inside a comment, which servers read differently; "
+                "a :name may be inside or not"
+            )
+    names = [name for _, _, name in found if name]
     if names:
         if not isinstance(parameters, Mapping):
             raise ConfigError(f"parameters: must be a mapping with values for: {', '.join(names)}")
         missing = [name for name in names if name not in parameters]
         if missing:
             raise ConfigError(f"parameters: no value for :{missing[0]}")
-        if any(match["server"] for match in found):
+        if server:
             raise ConfigError("statement: :name and {name:Type} cannot be joined in one statement")
 
     def plain(part: str) -> str:
@@ -77,12 +77,24 @@ def bound(
         return part.replace("%", "%%") if names else part
 
     parts, end = [], 0
-    for match in found:
-        parts.append(plain(statement[end : match.start()]))
-        if match["name"]:
-            parts.append(f"%({match['name']})s")
-        else:
-            parts.append(":" if match["escaped"] else plain(match.group()))
-        end = match.end()
+    for start, behind, name in found:
+        parts.append(plain(statement[end:start]))
+        parts.append(f"%({name})s" if name else ":")
+        end = behind
     parts.append(plain(statement[end:]))
     return "".join(parts), parameters
+
+
+def _marks(statement: str, nests: bool) -> tuple[list[tuple[int, int, str | None]], bool]:
+    """Start, end and name of what is replaced (no name: an escaped colon); and whether ``{name:Type}`` is there."""
+    marks: list[tuple[int, int, str | None]] = []
+    server = False
+    for kind, start, end in pieces(statement, nests=nests):
+        if kind == "code":
+            marks += [
+                (each.start(), each.end(), each["name"])
+                for each in _COLON.finditer(statement, start, end)
+                if each["name"] or each["escaped"]
+            ]
+        server = server or kind == "parameter"
+    return marks, server

@@ -28,6 +28,7 @@ from poolhouse import (
 from poolhouse.engine.statements import AsyncStatements, Statements
 from poolhouse.pool import leaks
 from tests.support.bench import Bench, TaskBench, assert_whole, at_rest, load, until_set, within
+from tests.support.fakes import FakeServer
 from tests.support.wait import eventually
 
 AT_ONCE = 0.5  # seconds

@@ -880,36 +880,39 @@ def test_a_connect_that_is_not_begun_frees_its_place_when_the_old_one_is_closed(
     assert (server.connects, server.most_open) == (3, 2)
 
 
-@pytest.mark.parametrize("fault", ["closed", "no thread"])
 def test_a_connect_that_cannot_begin_closes_the_old_one_first(
-    server: FakeServer, fault: str, monkeypatch: pytest.MonkeyPatch
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where its abort does not end it; the place is free after that, and not before (I1)."""
     server.aborts = False
     pool = make(server, pool_recycle=0.05)
     idle(pool, 0.08)
     (old,) = server.made
-    expected: type[Exception]
-    if fault == "closed":
-        monkeypatch.setattr(FakeConnector, "abort", lambda *_: pool.close_all() or False)
-        expected = PoolClosed
-    else:
-        started: list[Any] = []
-
-        def run(work: Any, *context: Any) -> None:
-            started.append(work)
-            if len(started) == 1:
-                raise RuntimeError("can't start new thread")
-            assert server.open == 1
-            work()
-
-        monkeypatch.setattr("poolhouse.pool.helpers.run", run)
-        expected = RuntimeError
-    with pytest.raises(expected):
+    monkeypatch.setattr(FakeConnector, "abort", lambda *_: pool.close_all() or False)
+    with pytest.raises(PoolClosed):
         pool.get(5)
     eventually(lambda: old.closed)
     rest(pool)
     assert (server.connects, server.open) == (1, 0)
+
+
+def test_l8_a_borrower_that_connects_by_itself_closes_the_old_one_first(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a helper thread would (I1), where none can be started."""
+    server.aborts = False
+    pool = make(server, pool_recycle=0.05)
+    idle(pool, 0.08)
+    (old,) = server.made
+
+    def run(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("poolhouse.pool.helpers.run", run)
+    lease = pool.get(5)
+    assert old.closed
+    assert (server.connects, server.open, server.most_open) == (2, 1, 1)
+    pool.return_connection(lease)
 
 
 # Keepalive

@@ -36,7 +36,7 @@ class Acquire(AbstractAsyncContextManager["Connection"], Awaitable["Connection"]
         lent, self._lent = self._lent, None
         # Given back inside of its own block, or taken away by a shutdown: nothing is left to do.
         if lent is not None and lent._lease is not None:
-            self._pool._give_back(lent)
+            await self._pool._give_back(lent)
 
 
 class Create(AbstractAsyncContextManager["Pool"], Awaitable["Pool"]):

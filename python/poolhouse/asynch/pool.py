@@ -184,7 +184,8 @@ class Pool:
     connection = acquire
 
     def release(self, connection: Connection) -> Awaitable[None]:
-        """Give back what ``await pool.acquire()`` gave. It is back at once; the result may be awaited.
+        """Give back what ``await pool.acquire()`` gave. It is back at once; the result may be awaited,
+        and is there when a connection that broke has been replaced up to *minsize*.
 
         Raises:
             AsynchPoolError: It is not of this pool.
@@ -205,25 +206,30 @@ class Pool:
         self._lent.add(lent)
         return lent
 
-    def _give_back(self, lent: Lent) -> Awaitable[None]:
+    def _give_back(self, lent: Lent) -> Awaitable[Any]:
         lease = lent._end()
         self._lent.discard(lent)
         done = self._core.return_connection(cast(PooledAsynchConnection, lease))
         if self._opened and not self._closing and self._core.size < self._minsize:
-            self._refill()
+            refills = self._refill()
+            if refills:
+                # Whoever awaits this finds the pool whole; nobody need.
+                return asyncio.shield(asyncio.gather(*refills, return_exceptions=True))
         return done
 
-    def _refill(self) -> None:
-        """Open what is missing to *minsize*, in the background; a server that is down is left alone."""
+    def _refill(self) -> list[asyncio.Task[None]]:
+        """Open what is missing to *minsize*, in tasks of their own; a server that is down is left alone."""
         core = self._core
         if core.outlook.error is not None:
-            return
+            return []
         side = core._here()
+        tasks = []
         for _ in range(self._minsize - core.size - core.stats().connecting):
             permit = core._permit(side.group)
             if permit is None:
-                return
-            side.open_ahead(permit, core.outlook)
+                break
+            tasks.append(side.begin(TaskCreating(permit, side, core.outlook, 0.0)))
+        return tasks
 
     async def init_one_connection(self) -> None:
         """Open one more connection.

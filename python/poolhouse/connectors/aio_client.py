@@ -17,6 +17,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import aiohttp
+from clickhouse_connect.driver import asyncclient, common, httputil, streaming
+from clickhouse_connect.driver._backend import http_async
 from clickhouse_connect.driver._backend.http_async import HttpAsyncBackend, release_lease
 from clickhouse_connect.driver._backend.operations import Operation
 from clickhouse_connect.driver.asyncclient import AsyncClient
@@ -28,6 +30,7 @@ from clickhouse_connect.driver.exceptions import (
     StreamFailureError,
 )
 
+from poolhouse.connectors import own_threads
 from poolhouse.connectors.answer import (
     BadAnswer,
     NotClickHouse,
@@ -54,6 +57,9 @@ logger = logging.getLogger("poolhouse.connector")
 
 #: The pool decides how long a connection may idle, not aiohttp.
 _NEVER = 10.0 * 365 * 24 * 3600
+
+
+own_threads.give_driver(asyncclient, common, httputil, streaming, http_async)
 
 
 class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):

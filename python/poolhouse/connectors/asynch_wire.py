@@ -23,6 +23,7 @@ import asyncio
 import os
 import ssl
 import uuid
+from asyncio.trsock import TransportSocket
 from typing import TYPE_CHECKING, Any
 
 from asynch.errors import (
@@ -40,8 +41,16 @@ from poolhouse.connectors.chdb_statements import keeps_state
 from poolhouse.connectors.credentials import REFUSALS
 from poolhouse.connectors.native_cancel import CANCEL, Floor, say
 from poolhouse.connectors.native_options import NativeOptions
+from poolhouse.connectors.own_threads import run_apart
 from poolhouse.connectors.reach import reach_async
-from poolhouse.connectors.sockets import bury, keep_alive, readiness, shut_down
+from poolhouse.connectors.sockets import (
+    SecondHandle,
+    bury,
+    keep_alive,
+    readiness,
+    second_handle,
+    shut_down,
+)
 
 if TYPE_CHECKING:
     from poolhouse.connectors.kill import Killer
@@ -129,6 +138,8 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
     send_receive_timeout: float
     pid = 0
     _socket: Any = None
+    #: What ends the socket from any thread, where the event loop's own object cannot.
+    _handle: SecondHandle | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     #: What ends queries that are given up, where that was asked for; and the query that is under way.
     killer: Killer | None = None
@@ -173,12 +184,11 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
         if self._socket is None or self.pid != os.getpid():
             return
         self._give_up()
-        try:
+        handle = self._handle
+        if handle is not None:
+            handle.shut_down()
+        elif isinstance(self._socket, TransportSocket):
             shut_down(self._socket)
-        except (AttributeError, NotImplementedError, TypeError):
-            # Another event loop than asyncio's, whose sockets cannot be shut down from outside.
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self.drop)
 
     def _give_up(self) -> None:
         """The query that is under way, if any, is given up: have the server told. Never blocks, never raises."""
@@ -210,6 +220,10 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
             self._give_up()
         self.floor.close()
         writer, self._socket = self.writer, None
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            # With the last descriptor the connection ends on the wire.
+            handle.close()
         self.reset_state()
         self.connected = False
         if writer is None:
@@ -290,7 +304,8 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
         self.pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._socket = self.writer.writer.get_extra_info("socket")
-        keep_alive(self._socket)
+        self._handle = second_handle(self._socket)
+        keep_alive(self._socket if self._handle is None else self._handle)
 
     async def receive_hello(self) -> None:
         """Read the server's greeting; a port that speaks HTTP is named before the time is up."""
@@ -302,7 +317,7 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
             )
             if not done and not self.secure_socket:
                 host, port = self.hosts[0]
-                if await asyncio.to_thread(native_options.http_instead, host, port):
+                if await run_apart(native_options.http_instead, host, port):
                     raise driver_error(
                         UnexpectedPacketFromServerError, native_options.wrong_port(f"{host}:{port}")
                     )

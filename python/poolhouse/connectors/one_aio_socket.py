@@ -24,6 +24,7 @@ import functools
 import os
 import socket
 import time
+from asyncio.trsock import TransportSocket
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,15 @@ from poolhouse.connectors.answer import (
 from poolhouse.connectors.decoding import beginning
 from poolhouse.connectors.judgement import chain
 from poolhouse.connectors.reach import look_up_async
-from poolhouse.connectors.sockets import HUNG_UP, bury, peer_of, readiness, shut_down
+from poolhouse.connectors.sockets import (
+    HUNG_UP,
+    SecondHandle,
+    bury,
+    peer_of,
+    readiness,
+    second_handle,
+    shut_down,
+)
 
 __all__ = ["AioSocket", "Answer", "OneSocketConnector", "answers_of", "open_socket"]
 
@@ -88,6 +97,8 @@ class AioSocket:
         self._protocol: Any = None
         self._transport: asyncio.Transport | None = None
         self._socket: Any = None
+        #: What ends the socket from any thread, where the event loop's own object cannot.
+        self._handle: SecondHandle | None = None
         self._fd = -1
         self._tls = False
 
@@ -99,6 +110,8 @@ class AioSocket:
             self._socket = self._transport.get_extra_info("socket")
             self._tls = self._transport.get_extra_info("ssl_object") is not None
             self._fd = self._socket.fileno()
+            self._let_go()
+            self._handle = second_handle(self._socket)
         self.sockets_opened += 1
         closed = self._closed()
         if closed is not None:
@@ -138,7 +151,14 @@ class AioSocket:
         if not self.open():
             self.loop.call_soon(self._fail_content)
 
+    def _let_go(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
     def _lost(self, closed: asyncio.Future[None]) -> None:
+        if self._protocol is not None and self._closed() in (None, closed):
+            self._let_go()
         if not closed.cancelled():
             closed.exception()  # whoever reads is told below
         self._fail_content()
@@ -193,12 +213,12 @@ class AioSocket:
         # In a child of fork the descriptor is a copy, and a shutdown would end the parent's connection.
         if self._socket is None or os.getpid() != self._pid:
             return
-        try:
+        handle = self._handle
+        if handle is not None:
+            handle.shut_down()
+        elif isinstance(self._socket, TransportSocket):
             shut_down(self._socket)
-        except (AttributeError, NotImplementedError, TypeError):
-            # Another event loop than asyncio's, whose sockets cannot be shut down from outside.
-            if self._transport is not None and not self.loop.is_closed():
-                self.loop.call_soon_threadsafe(self._transport.abort)
+        # Else it is closed already: whatever has no handle then was lost.
 
     def drop(self) -> None:
         """Have the event loop let go of the socket, without TLS's farewell, which nobody would hear any more."""
@@ -208,6 +228,8 @@ class AioSocket:
             closed.add_done_callback(lambda future: future.cancelled() or future.exception())
         if self._transport is None:
             return
+        # With the last descriptor the connection ends on the wire.
+        self._let_go()
         if self.loop.is_closed():
             bury(self._transport)
         else:

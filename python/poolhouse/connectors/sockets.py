@@ -17,12 +17,25 @@ layer, so a reader in another thread would go on reading cipher text as if it we
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import ssl
+import sys
+import threading
 from typing import Any
 
-__all__ = ["KEEP_ALIVE", "bury", "keep_alive", "looks_alive", "peer_of", "readiness", "shut_down"]
+__all__ = [
+    "KEEP_ALIVE",
+    "SecondHandle",
+    "bury",
+    "keep_alive",
+    "looks_alive",
+    "peer_of",
+    "readiness",
+    "second_handle",
+    "shut_down",
+]
 
 #: Seconds of silence before the system asks whether the peer is there, seconds between two questions, and how many
 #: stay unanswered before the connection is given up. As over HTTP, where the driver sets them.
@@ -108,6 +121,67 @@ def keep_alive(sock: Any) -> None:
     except (OSError, AttributeError, NotImplementedError):
         # No TCP, or a kind of socket that cannot be asked for it.
         return
+
+
+class SecondHandle:
+    """A descriptor of our own for a socket that somebody else owns, to shut it down from any thread.
+
+    It must be closed when the owner closes the other one: with the last descriptor only the connection ends on the
+    wire. The lock keeps a close from coming between the look at the descriptor's number and the shutdown, which would
+    then be that of whatever has the number next. Nothing blocks while it is held; a signal handler may come back to it;
+    and in a forked child nobody takes it, since that ends no connection of its parent.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._lock = threading.RLock()
+        self._socket: socket.socket | None = None
+        copy = os.dup(fd)
+        try:
+            self._socket = socket.socket(fileno=copy)
+        except BaseException:
+            os.close(copy)
+            raise
+
+    def shut_down(self) -> None:
+        """End the connection on the wire. Never raises OSError."""
+        with self._lock:
+            if self._socket is not None:
+                shut_down(self._socket)
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:
+        """As a socket's."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.setsockopt(level, name, value)
+
+    def close(self) -> None:
+        """Let go of it. May be called twice."""
+        with self._lock:
+            held, self._socket = self._socket, None
+            if held is not None:
+                held.close()
+
+    def __del__(self) -> None:
+        held, self._socket = self._socket, None
+        if held is not None:
+            held.close()
+
+
+def second_handle(sock: Any) -> SecondHandle | None:
+    """One for the *sock* of a transport that is none of asyncio's own, such as uvloop's, and cannot be shut down from
+    outside; None where it can be, or where it is closed already.
+    """
+    trsock = sys.modules.get("asyncio.trsock")
+    if (
+        sock is None
+        or isinstance(sock, socket.socket)
+        or (trsock and isinstance(sock, trsock.TransportSocket))
+    ):
+        return None
+    try:
+        return SecondHandle(sock.fileno())
+    except (OSError, ValueError):
+        return None
 
 
 def bury(transport: Any) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from poolhouse.cluster.asyncio import AsyncClusterPool
 from poolhouse.cluster.discover import Discovery
+from poolhouse.connectors.own_threads import run_apart
 from poolhouse.engine.asyncio import AsyncEngine
 from poolhouse.engine.cluster_shared import (
     configure_nodes,
@@ -55,7 +55,7 @@ class AsyncCluster(AsyncEngine):
     ) -> Self:
         """The cluster that a server knows by name; see :meth:`poolhouse.Cluster.discover`."""
         discovery = Discovery(cluster, http_port, shard, refresh)
-        config = await asyncio.to_thread(discovered, discovery, url, options)
+        config = await run_apart(discovered, discovery, url, options)
         made = cls._of(config)
         keep_discovering(discovery, config, made._group, asynchronous=True)
         return made

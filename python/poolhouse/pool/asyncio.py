@@ -306,12 +306,15 @@ class AsyncConnectionPool(PoolFace[C]):
         return.
 
         Does not wait for what is lent, and may be called twice. Connects under way on this loop are
-        cancelled, and it waits (for a few seconds at the most) for the connections that it closes here.
+        cancelled, and it waits (for a few seconds at the most) for the connections that it closes, here and on
+        other event loops that run.
         """
         self._end()
-        side = self._sides.get(id(asyncio.get_running_loop()))
-        if side is not None:
-            await side.finished()
+        here = asyncio.get_running_loop()
+        sides = self._all_sides()
+        await asyncio.gather(
+            *(side.finished() if side.loop is here else side.finished_there() for side in sides)
+        )
 
     close = close_all
 

@@ -62,6 +62,11 @@ class PoolFace(Report, Generic[C]):
         self.title = f"pool {config.name!r}" if config.name else type(self).__name__
         #: Without hooks around it.
         self._own_connector = self.connector = connector
+        #: With hooks around it, once there were any.
+        self._watched: ConnectorBase[C] | None = None
+        #: What the native pool was given, by whether the connector is the pool's own and whether a borrow runs hooks;
+        #: it knows these very objects again.
+        self._hooks_known: dict[tuple[bool, bool], tuple[Any, ...]] = {}
         self._shares = shares
         self.connects_in_borrower = config.create_in == "caller"
         self._partners: list[weakref.ref[PoolFace[Any]]] = []
@@ -156,17 +161,21 @@ class PoolFace(Report, Generic[C]):
         events = self._events or self.__dict__.get("_made_events")
         connector = self._own_connector
         if events is not None and events.has():
-            connector = watched(connector, events, self.title)
+            if self._watched is None:
+                # One for good: what is in force in the native pool refers to it, and stays there.
+                self._watched = watched(connector, events, self.title)
+            connector = self._watched
         self.connector = connector
         for side in self._all_sides():
             side.use(connector)
-        self._hook(
-            self.asynchronous,
-            self.config.pool_timeout,
-            *hooks(connector),
-            self._tracer(),
-            events is not None and events.has("on_checkout"),
-        )
+        checks_out = events is not None and events.has("on_checkout")
+        wanted = (connector is self._own_connector, checks_out)
+        settings = self._hooks_known.get(wanted)
+        if settings is None:
+            tracer = self._tracer()
+            settings = (*hooks(connector), tracer, checks_out)
+            self._hooks_known[wanted] = settings
+        self._hook(self.asynchronous, self.config.pool_timeout, *settings)
 
     def _all_sides(self) -> Iterable[Side]:
         """Who opens and closes connections of this pool."""

@@ -11,6 +11,7 @@ short at any point by the exception of a signal handler; no job that was handed 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -100,6 +101,9 @@ def run(job: Callable[[], Any], context: Context | None = None) -> None:
     Raises:
         RuntimeError: No thread can be started: the system is at its limit, or the interpreter ends.
     """
+    if sys.is_finalizing():
+        # The idle ones are there, but never run again.
+        raise RuntimeError("no thread runs any more: the interpreter ends")
     work = job if context is None else lambda: context.run(job)
     try:
         helper = _idle.pop()

@@ -70,8 +70,9 @@ def attend(pool: PoolFace[Any], side: Side) -> None:
         made = Keeper(owner, seconds)
         # Atomic: of two threads that come here together one starts its keeper.
         keeper = owner.__dict__.setdefault("_keeper", made)
-        if keeper is made:
-            keeper.start()
+        if keeper is made and not keeper.start():
+            # Another connect tries again.
+            owner.__dict__.pop("_keeper", None)
     keeper.side = weakref.ref(side)
 
 
@@ -102,14 +103,16 @@ class Keeper:
         self._pause = 0.0
         self._not_before = 0.0
 
-    def start(self) -> None:
-        """Begin. A system without threads to spare has a pool without a keeper."""
+    def start(self) -> bool:
+        """Begin; whether it did. A system without threads to spare has a pool without a keeper for now."""
         try:
             threads.start(
                 threading.Thread(target=self._run, name=f"poolhouse-keeper ({self._title})", daemon=True)
             )
-        except RuntimeError:
-            logger.warning("%s: its background thread cannot be started", self._title, exc_info=True)
+        except RuntimeError as error:
+            logger.warning("%s: its background thread cannot be started: %s", self._title, error)
+            return False
+        return True
 
     def stop(self) -> None:
         """End. Never blocks; may be called twice."""

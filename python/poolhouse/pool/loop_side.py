@@ -85,6 +85,25 @@ async def _do(job: weakref.ref[_Job]) -> None:
         await work()
 
 
+class _Coming:
+    """Work that another thread has for an event loop, which alone keeps it: if the loop ends, it goes with the loop."""
+
+    __slots__ = ("__weakref__", "_side", "_undo", "_work")
+
+    def __init__(
+        self, side: LoopSide, work: Callable[[], Coroutine[Any, Any, None]], undo: Callable[[], object] | None
+    ) -> None:
+        self._side = side
+        self._work: Callable[[], Coroutine[Any, Any, None]] | None = work
+        self._undo = undo
+
+    def __call__(self) -> None:
+        """Begin, on the loop: it may be called twice."""
+        work, self._work = self._work, None
+        if work is not None:
+            self._side.keep(work, self._undo)
+
+
 class LoopSide(Side):
     """The side of one event loop."""
 
@@ -97,6 +116,8 @@ class LoopSide(Side):
         self.group = group
         self._tasks: set[asyncio.Task[None]] = set()
         self._connects: set[asyncio.Task[None]] = set()
+        #: What other threads have for this loop to close, and it has not come to.
+        self._coming: set[weakref.ref[_Coming]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._keeps_alive = False
@@ -146,11 +167,12 @@ class LoopSide(Side):
             if when is not None:
                 self.set_alarm(pool, when)
 
-    def begin(self, creating: TaskCreating) -> None:
+    def begin(self, creating: TaskCreating) -> asyncio.Task[None]:
         """Connect, in a task of its own."""
         task = self.keep(creating.run, creating.fail)
         self._connects.add(task)
         task.add_done_callback(self._connects.discard)
+        return task
 
     def open_ahead(self, permit: Permit, outlook: Outlook) -> None:
         """Connect for nobody in particular, on this loop; called from any thread."""
@@ -195,8 +217,10 @@ class LoopSide(Side):
         if asyncio._get_running_loop() is self.loop:
             self.keep(lambda: self.close(connection, closing), undo)
             return
+        coming = _Coming(self, lambda: self.close(connection, closing), undo)
+        self._coming.add(weakref.ref(coming, self._coming.discard))
         try:
-            self.loop.call_soon_threadsafe(self.keep, lambda: self.close(connection, closing), undo)
+            self.loop.call_soon_threadsafe(coming)
         except RuntimeError:
             # Closed since we looked; the place comes back with the token.
             logger.debug("%s: the event loop of a connection is closed", self.title)
@@ -212,7 +236,11 @@ class LoopSide(Side):
                 closing.done()
 
     async def finished(self) -> None:
-        """Cancel what connects on this loop, and wait for what is being closed."""
+        """Cancel what connects on this loop, and wait for what is being closed, for :data:`CLOSE_PATIENCE` seconds."""
+        for reference in list(self._coming):
+            coming = reference()
+            if coming is not None:
+                coming()
         for task in set(self._connects):
             task.cancel()
         until = self.loop.time() + CLOSE_PATIENCE
@@ -222,6 +250,19 @@ class LoopSide(Side):
                 logger.warning("%s: %d connections are still being closed", self.title, len(self._tasks))
                 return
             await asyncio.wait(set(self._tasks), timeout=left)
+
+    async def finished_there(self) -> None:
+        """As :meth:`finished`, of a loop that runs in another thread; for as long, whether it comes round or not."""
+        if not (self._tasks or self._coming) or not self.loop.is_running():
+            return
+        work = self.finished()
+        try:
+            there = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
+        except RuntimeError:
+            # It has ended at this moment.
+            work.close()
+            return
+        await asyncio.wait((there,), timeout=CLOSE_PATIENCE)
 
 
 class TaskCreating(Creating):

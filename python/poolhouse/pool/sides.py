@@ -158,7 +158,13 @@ class ThreadSide(Side):
         """Connect for nobody in particular, in a helper thread."""
         from poolhouse.pool.creating import ThreadCreating
 
-        helpers.run(ThreadCreating(permit, self, outlook, 0.0).run)
+        creating = ThreadCreating(permit, self, outlook, 0.0)
+        try:
+            helpers.run(creating.run)
+        except RuntimeError:
+            # No thread can be started, and nobody waits for it.
+            logger.debug("%s: no thread to connect in", self.title)
+            creating.abandon()
 
     def finish(self, connection: Any, closing: Ending | None) -> None:
         """Close in a helper thread. *closing*: the place, where it is not free yet."""

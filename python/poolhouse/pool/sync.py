@@ -153,9 +153,8 @@ class ConnectionPool(PoolFace[C]):
                 try:
                     helpers.run(creating.run, copy_context())
                 except RuntimeError:
-                    # No thread can be started.
-                    creating.fail()
-                    raise
+                    # No thread can be started: the borrower connects by itself, and its time-out holds after that only.
+                    creating.run()
             case steps.ConnectHere(creating):
                 assert isinstance(creating, ThreadCreating)
                 return creating.run_here()

@@ -126,6 +126,19 @@ conformance: build server ## Run every test, and write what each behaviour came 
 conformance-list: build ## Bring the tests that docs/conformance.md names up to date, without running any
 	$(PYTHON) -m tests.conformance_table
 
+WRAPPER_VENV := .wrapper-venv
+
+$(WRAPPER_VENV)/stamp: tests/wrappers/requirements.txt .stamps/python
+	rm -rf $(WRAPPER_VENV)
+	$$(cat .stamps/python) -m venv $(WRAPPER_VENV)
+	$(WRAPPER_VENV)/bin/pip install --quiet -r tests/wrappers/requirements.txt
+	@touch $@
+
+# The package as it was built here: the wrappers have an environment of their own, and the same Python.
+.PHONY: test-wrappers
+test-wrappers: build $(WRAPPER_VENV)/stamp ## An async pool under tracers, patches and other event loops, each in a process of its own
+	PYTHONPATH=python $(WRAPPER_VENV)/bin/python -m tests.wrappers $(ARGS)
+
 .PHONY: sqlalchemy-suite
 sqlalchemy-suite: build ## Run SQLAlchemy's own tests of its pools on ours
 	tools/sqlalchemy-suite.sh $(PYTHON) .sqlalchemy-suite
@@ -244,7 +257,7 @@ wheels: $(VENV)/stamp server ## Build a wheel for each Python here, and try each
 
 .PHONY: clean
 clean: ## Remove all that was made here, .venv too
-	rm -rf $(VENV) .bench-venv .stamps .mutants .tools .wheel-venvs .sqlalchemy-suite .stress dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench-venv $(WRAPPER_VENV) .stamps .mutants .tools .wheel-venvs .sqlalchemy-suite .stress dist target .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python -name '*.so' -delete
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 

@@ -365,3 +365,17 @@ def test_everything_else_is_asynchs() -> None:
     assert face.errors is driver.errors
     with pytest.raises(AttributeError):
         face.no_such_name  # noqa: B018 - asked for
+
+
+@pytest.mark.parametrize("how", ["block", "release"])
+async def test_l21_a_minimum_is_there_again_when_a_block_has_ended(clickhouse: ClickHouse, how: str) -> None:
+    async with Pool(minsize=2, maxsize=4, **login(clickhouse)) as pool:
+        for _ in range(3):
+            if how == "block":
+                async with pool.acquire() as connection:
+                    await connection.close()
+            else:
+                connection = await pool.acquire()
+                await connection.close()
+                await pool.release(connection)
+            assert (pool.size, pool.freesize) == (2, 2)

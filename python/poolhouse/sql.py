@@ -37,7 +37,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-__all__ = ["Piece", "behind", "first_word", "parameters_in", "pieces", "readings"]
+__all__ = ["COLON", "Bound", "Piece", "behind", "colons", "first_word", "parameters_in", "pieces", "readings"]
 
 #: Kind, start and end. Kinds are ``code``, ``string``, ``name``, ``comment``, ``heredoc``, ``parameter``, ``unclosed``.
 Piece = tuple[str, int, int]
@@ -54,6 +54,10 @@ _PARAMETER = (
     rf"\{{{_BLANK}*+(?:[A-Za-z_][A-Za-z0-9_$]*+|[0-9]++[A-Za-z0-9_]*+){_BLANK}*+:(?!:)"
     rf"(?:[^{{}}'\"`\-/\#$]++|-(?!-)|/(?![/*])|\#(?![ !])|{_STRING}|{_QUOTED})++\}}"
 )
+
+
+#: In code: an escaped colon, a cast, a name; behind a word or a dot it is another thing: ``a:b``, ``json.a.:Int64``.
+COLON = re.compile(r"\\(?P<escaped>:)|::|(?<![\w:.]):(?P<name>[A-Za-z_]\w*)")
 
 
 def _piece(block: str) -> re.Pattern[str]:
@@ -176,6 +180,27 @@ def parameters_in(sql: str) -> list[tuple[int, int, str, str]]:
     if not found:
         return []
     return [each for each in found[0] if all(each in other for other in map(set, found[1:]))]
+
+
+class Bound(str):
+    """A statement whose colons are meant as they are."""
+
+    __slots__ = ()
+
+
+def colons(sql: str) -> list[str]:
+    """The names that are written ``:name`` in the code of *sql*.
+
+    >>> colons("SELECT :a, ':b', x::Int8 -- :c")
+    ['a']
+    """
+    return [
+        each["name"]
+        for kind, start, end in pieces(sql)
+        if kind == "code"
+        for each in COLON.finditer(sql, start, end)
+        if each["name"]
+    ]
 
 
 def behind(sql: str, at: int = 0, *, nests: bool = True) -> int:

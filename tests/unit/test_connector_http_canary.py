@@ -21,6 +21,7 @@ from clickhouse_connect.driver.asyncclient import AsyncClient
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.httpclient import HttpClient
 from clickhouse_connect.driver.models import ColumnDef
+from clickhouse_connect.driver.query import QueryContext
 
 from poolhouse.connectors.http_options import HttpOptions
 
@@ -140,3 +141,14 @@ async def test_the_async_transport() -> None:
     assert isinstance(backend.session_lease.session._connector._factory, functools.partial)
     assert callable(client._force_close)
     client._force_close()
+
+
+def test_statements_are_bound_where_it_is_expected() -> None:
+    """binding: a context binds by `_update_query`, a raw query by `_prep_raw_query_runtime`."""
+    assert parameters(QueryContext._update_query) == []
+    assert "self._update_query()" in inspect.getsource(QueryContext.set_parameters)
+    assert "self._update_query()" in inspect.getsource(QueryContext.set_parameter)
+    assert parameters(Client._prep_raw_query_runtime)[:2] == ["query", "parameters"]
+    assert parameters(Client.create_query_context)[:2] == ["query", "parameters"]
+    for client in (HttpClient, AsyncClient):
+        assert parameters(client.command)[:2] == ["cmd", "parameters"]

@@ -42,6 +42,7 @@ from poolhouse.connectors.answer import (
     proven,
 )
 from poolhouse.connectors.baseline import Baseline
+from poolhouse.connectors.binding import Binds
 from poolhouse.connectors.decoding import beginning, coding_of, decoded, whole
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Renewing, Tagged, note_status
@@ -241,7 +242,7 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
             raise
 
 
-class PooledAsyncHttpClient(Tagged, AsyncClient):
+class PooledAsyncHttpClient(Binds, Tagged, AsyncClient):
     """One pooled connection: the driver's client on a socket of its own. Made by ``AsyncHttpConnector.connect``."""
 
     baseline: Baseline

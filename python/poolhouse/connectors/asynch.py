@@ -97,7 +97,13 @@ class PooledAsynchConnection(Connection):
     ) -> Any:
         """Run a statement with a result; the answer is clickhouse-connect's ``QueryResult``, read to its end."""
         asked = native_statements.ask(
-            query, parameters, settings, limit=self.query_limit, zone=self._zone(), **options
+            query,
+            parameters,
+            settings,
+            limit=self.query_limit,
+            zone=self._zone(),
+            version=self._connection.version,
+            **options,
         )
         if asked.rows is not None:
             return native_statements.answer((), asked, (await self._store_rows(asked)).summary)
@@ -113,7 +119,13 @@ class PooledAsynchConnection(Connection):
     ) -> Any:
         """Like :meth:`query`, as a pandas ``DataFrame``."""
         asked = native_statements.ask(
-            query, parameters, settings, limit=self.query_limit, zone=self._zone(), **options
+            query,
+            parameters,
+            settings,
+            limit=self.query_limit,
+            zone=self._zone(),
+            version=self._connection.version,
+            **options,
         )
         blocks, _, _ = await self._run(asked, native_statements.reading_frames(asked.reading))
         return native_statements.frame(blocks)
@@ -128,7 +140,9 @@ class PooledAsynchConnection(Connection):
     ) -> Any:
         """Run a statement without a result, or with a single value."""
         zone = self._zone()
-        asked = native_statements.ask(cmd, parameters, settings, data=data, zone=zone, **options)
+        asked = native_statements.ask(
+            cmd, parameters, settings, data=data, zone=zone, version=self._connection.version, **options
+        )
         if asked.rows is not None:
             return await self._store_rows(asked)
         blocks, apart, summary = await self._run(asked, {"query_formats": native_text.FORMATS})

@@ -425,6 +425,12 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
         except (ClickHouseException, OSError, EOFError, RuntimeError):
             return False
 
+    def substitute_params(self, query: str, params: Any) -> str:
+        """The driver's own ``execute(query, params)``, by the rules of ``binding``."""
+        return native_statements.substituted(
+            query, params, native_statements.zone_of(self.zone), self.version
+        )
+
     async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
         """As asynch's, watched."""
         await self.watch(query)

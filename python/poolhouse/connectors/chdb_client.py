@@ -30,6 +30,7 @@ from clickhouse_connect.driver._chdbclient import ChdbClient
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from . import chdb_engine
+from .binding import Binds
 from .chdb_statements import keeps_state
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class _Marks:
         self.broken = False
 
 
-class PooledChdbClient(ChdbClient):
+class PooledChdbClient(Binds, ChdbClient):
     """One handle to the embedded engine.
 
     Args:

@@ -99,6 +99,12 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
 
     # The driver's steps.
 
+    def substitute_params(self, query: str, params: Any, context: Any) -> str:
+        """The driver's own ``execute(query, params)``, by the rules of ``binding``."""
+        if self.connection.context.client_settings["server_side_params"]:
+            return str(super().substitute_params(query, params, context))
+        return native_statements.substituted(query, params, self._zone(), self.connection.version)
+
     def disconnect(self) -> None:
         """Close the connection; the pool replaces it at its return."""
         if self._sparing and sys.exception() is self.connection.settled is not None:
@@ -139,7 +145,13 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
     ) -> Any:
         """Run a statement with a result; the answer is clickhouse-connect's ``QueryResult``, read to its end."""
         asked = native_statements.ask(
-            query, parameters, settings, limit=self.query_limit, zone=self._zone(), **options
+            query,
+            parameters,
+            settings,
+            limit=self.query_limit,
+            zone=self._zone(),
+            version=self.connection.version,
+            **options,
         )
         if asked.rows is not None:
             return native_statements.answer((), asked, (self._store_rows(asked)).summary)
@@ -155,7 +167,13 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
     ) -> Any:
         """Like :meth:`query`, as a pandas ``DataFrame``."""
         asked = native_statements.ask(
-            query, parameters, settings, limit=self.query_limit, zone=self._zone(), **options
+            query,
+            parameters,
+            settings,
+            limit=self.query_limit,
+            zone=self._zone(),
+            version=self.connection.version,
+            **options,
         )
         blocks, _, _ = self._run(asked, native_statements.reading_frames(asked.reading))
         return native_statements.frame(blocks)
@@ -170,7 +188,9 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
     ) -> Any:
         """Run a statement without a result, or with a single value."""
         zone = self._zone()
-        asked = native_statements.ask(cmd, parameters, settings, data=data, zone=zone, **options)
+        asked = native_statements.ask(
+            cmd, parameters, settings, data=data, zone=zone, version=self.connection.version, **options
+        )
         if asked.rows is not None:
             return self._store_rows(asked)
         blocks, apart, summary = self._run(asked, {"query_formats": native_text.FORMATS})

@@ -47,6 +47,7 @@ from poolhouse.connectors.answer import (
     proven,
 )
 from poolhouse.connectors.baseline import Baseline
+from poolhouse.connectors.binding import Binds
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Renewing, Tagged, note_status
 from poolhouse.connectors.http_options import HttpOptions
@@ -190,7 +191,7 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
             raise
 
 
-class PooledHttpClient(Tagged, HttpClient):
+class PooledHttpClient(Binds, Tagged, HttpClient):
     """One pooled connection: the driver's client on a socket of its own. Made by ``HttpConnector.connect``."""
 
     transport: OneSocket

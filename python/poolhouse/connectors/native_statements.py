@@ -21,13 +21,15 @@ from zoneinfo import ZoneInfoNotFoundError
 
 from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver import tzutil
-from clickhouse_connect.driver.binding import DT64Param, bind_query, format_query_value, quote_identifier
+from clickhouse_connect.driver.binding import DT64Param, quote_identifier
 from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.npquery import NumpyResult
 from clickhouse_connect.driver.query import QueryContext, QueryResult
 from clickhouse_connect.driver.summary import QuerySummary
 
 from poolhouse.connectors import native_text, native_values
+from poolhouse.connectors.binding import KNOWS_TRUE, checked, literal, prepared
+from poolhouse.connectors.binding import written as in_places
 from poolhouse.connectors.native_blocks import ZONES_OVER_HTTP, Reading
 from poolhouse.errors import ConfigError
 from poolhouse.sql import first_word, parameters_in, pieces
@@ -48,6 +50,7 @@ __all__ = [
     "read_summary",
     "reading",
     "reading_frames",
+    "substituted",
     "writing",
     "written",
     "zone_of",
@@ -88,14 +91,15 @@ def ask(
     *,
     limit: int = 0,
     zone: tzinfo = UTC,
+    version: tuple[int, ...] = KNOWS_TRUE,
     column_oriented: bool | None = None,
     use_database: bool = True,
     **options: Any,
 ) -> Ask:
     """*sql* with its parameters bound, and its settings; *limit* is put behind a SELECT that has none.
 
-    *zone*: the server's, in which the moments of parameters are written. ``use_database`` has no effect: a native
-    connection is in its database already.
+    *zone* and *version* are the server's: the moments of parameters are written in its zone. ``use_database`` has no
+    effect: a native connection is in its database already.
     """
     for name, value in options.items():
         if value is not None and name not in _READING:
@@ -106,7 +110,7 @@ def ask(
     own = dict(settings or {})
     query_id = str(own.pop("query_id", "") or uuid.uuid4())
     if parameters:
-        sql = _bind(sql, parameters, zone)
+        sql = _bind(sql, parameters, zone, old=version < KNOWS_TRUE)
     if limit:
         context = QueryContext(sql)
         if context.is_select and not context.has_limit and not context.is_command and not context.is_insert:
@@ -118,34 +122,39 @@ def ask(
     return Ask(sql, own, query_id, bool(column_oriented), read, rows)
 
 
-def _bind(sql: str, parameters: Mapping[str, Any] | Sequence[Any], zone: tzinfo) -> str:
-    if isinstance(parameters, Mapping):
-        named = dict(parameters)
-        found = parameters_in(sql)
-        if any(name in named for _, _, name, _ in found):
-            parts, end = [], 0
-            for start, behind, name, kind in found:
-                if name in named:
-                    parts += [sql[end:start], _typed(named[name], kind, zone)]
-                    end = behind
-            return "".join([*parts, sql[end:]])
-        parameters = named
-    bound, _ = bind_query(sql, parameters, zone)
-    if isinstance(bound, bytes):
+def _bind(sql: str, parameters: Mapping[str, Any] | Sequence[Any], zone: tzinfo, old: bool) -> str:
+    bound, left = prepared(sql, parameters, zone, old=old)
+    if not left:
+        return str(bound)
+    found = parameters_in(sql)
+    if not found:
         raise ConfigError("parameters: binary parameters ($name$) have no meaning for clickhouse+native://")
-    return bound
+    parts, end = [], 0
+    for start, behind, name, kind in found:
+        if name in left:
+            parts += [sql[end:start], _typed(name, left[name], kind, zone, old)]
+            end = behind
+    return "".join([*parts, sql[end:]])
 
 
-def _typed(value: Any, kind: str, zone: tzinfo) -> str:
+def substituted(query: str, params: Any, zone: tzinfo, version: tuple[int, ...]) -> str:
+    """*query* with *params* written into it, for the drivers' own ``execute``."""
+    if not isinstance(params, Mapping):
+        raise ValueError("Parameters are expected in dict form")
+    values = {name: checked(name, value) for name, value in params.items()}
+    return in_places(query, values, zone, old=version < KNOWS_TRUE)
+
+
+def _typed(name: str, value: Any, kind: str, zone: tzinfo, old: bool) -> str:
     if kind == "Identifier":
         return str(quote_identifier(str(value)))
     # As over HTTP: in the zone of the type, with the fraction where the type has one.
     hint = _ZONE.search(kind)
-    literal = format_query_value(
-        _finer(value) if "DateTime64" in kind else value, zone_of(hint[1]) if hint else zone
+    form = literal(
+        name, _finer(value) if "DateTime64" in kind else value, zone_of(hint[1]) if hint else zone, old=old
     )
     quoted = kind.replace("\\", "\\\\").replace("'", "\\'")
-    return f"CAST({literal}, '{quoted}')"
+    return f"CAST({form}, '{quoted}')"
 
 
 def _finer(value: Any) -> Any:

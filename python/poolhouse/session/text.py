@@ -7,17 +7,13 @@ statement, quoted. ``:name`` becomes the second. Strings, quoted names, heredocs
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from poolhouse.errors import ConfigError
-from poolhouse.sql import pieces, readings
+from poolhouse.sql import COLON, Bound, pieces, readings
 
 __all__ = ["Text", "bound", "text"]
-
-#: In code: an escaped colon, a cast, a name; behind a word or a dot it is another thing: ``a:b``, ``json.a.:Int64``.
-_COLON = re.compile(r"\\(?P<escaped>:)|::|(?<![\w:.]):(?P<name>[A-Za-z_]\w*)")
 
 
 class Text(str):
@@ -82,7 +78,9 @@ def bound(
         parts.append(f"%({name})s" if name else ":")
         end = behind
     parts.append(plain(statement[end:]))
-    return "".join(parts), parameters
+    made = "".join(parts)
+    # An escaped colon must not be taken for a name that lacks its text().
+    return Bound(made) if any(name is None for _, _, name in found) else made, parameters
 
 
 def _marks(statement: str, nests: bool) -> tuple[list[tuple[int, int, str | None]], bool]:
@@ -93,7 +91,7 @@ def _marks(statement: str, nests: bool) -> tuple[list[tuple[int, int, str | None
         if kind == "code":
             marks += [
                 (each.start(), each.end(), each["name"])
-                for each in _COLON.finditer(statement, start, end)
+                for each in COLON.finditer(statement, start, end)
                 if each["name"] or each["escaped"]
             ]
         server = server or kind == "parameter"

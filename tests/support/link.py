@@ -192,8 +192,9 @@ class Link:
             chunk, self._collected = self._collected, b""
             answer = self.proxy.take_answer(chunk)
             if answer is not None:
-                self.down += len(answer.data)
-                self.client.sendall(answer.data)
+                data = _echoing(chunk, answer.data)
+                self.down += len(data)
+                self.client.sendall(data)
                 return not answer.close
         faults = self.proxy.faults
         if faults.lossy or self.forgotten:
@@ -266,3 +267,13 @@ class Link:
         if gone:
             self.live = False
         return gone
+
+
+_NAME = re.compile(rb"X-ClickHouse-Server-Display-Name: [^\r\n]*\r\n")
+
+
+def _echoing(request: bytes, answer: bytes) -> bytes:
+    """*answer*, which has what each ClickHouse adds to that to a *request* with an Origin and the setting for it."""
+    if b"\nOrigin: " not in request or b"add_http_cors_header=1" not in request:
+        return answer
+    return _NAME.sub(lambda found: found[0] + b"Access-Control-Allow-Origin: *\r\n", answer, count=1)

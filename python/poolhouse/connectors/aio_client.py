@@ -45,7 +45,15 @@ from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.binding import Binds
 from poolhouse.connectors.decoding import beginning, coding_of, decoded, whole
 from poolhouse.connectors.handshake import Script
-from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Renewing, Tagged, note_status
+from poolhouse.connectors.http_alike import (
+    InsertsOnce,
+    Learnt,
+    Renewing,
+    Tagged,
+    note_status,
+    sendable_again,
+    told_status,
+)
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
 from poolhouse.connectors.judgement import BUSY, chain
 from poolhouse.connectors.one_aio_socket import AioSocket, Answer, OneSocketConnector, answers_of, open_socket
@@ -120,7 +128,7 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
                 raise
             self.renew(await telling.ask_async())
             again = kwargs.get("retry_body")
-            if again is None and not (data is None or isinstance(data, (bytes, bytearray, str, dict))):
+            if again is None and not sendable_again(data):
                 # A stream, which is half sent.
                 raise
             if again is not None:
@@ -141,21 +149,28 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
         watched = self.watched
         data, params, *rest = args if len(args) > 1 else (*args, kwargs.pop("params", None))
         # The driver would send again after 429, 503 and 504, too, and under the id of the first.
-        again = kwargs.get("retries", self.query_retries) if kwargs.pop("retryable", False) else 0
+        reads = bool(kwargs.pop("retryable", False))
+        again = kwargs.get("retries", self.query_retries) if reads else 0
         kwargs["retryable"] = False
         native = watched.native and bool(kwargs.get("stream"))
+        headers = rest.pop(0) if rest else kwargs.pop("headers", None)
         watched.quotes = self.show_clickhouse_errors is True
         response: aiohttp.ClientResponse | None = None
         while response is None:
             await watched.settle()
             given, watched.query_id = with_query_id(params, self.client_settings)
-            watched.asking(Question(watched.query_id, native))
+            sent, origin = watched.parity.mark(
+                watched.habits, given, headers, self.client_settings, self.headers, reads=reads
+            )
+            watched.asking(Question(watched.query_id, native, origin=origin))
             try:
-                response = await super().request(data, given, *rest, **kwargs)
-            except OperationalError as error:
+                response = await super().request(data, given, sent, *rest, **kwargs)
+            except DatabaseError as error:
                 if isinstance(error, BadAnswer):
                     self.misjudged(error)
-                if again <= 0 or not watched.stale(error):
+                if watched.parity.refused(watched.habits, error, told_status(error)) and sendable_again(data):
+                    continue
+                if again <= 0 or not isinstance(error, OperationalError) or not watched.stale(error):
                     raise
                 again -= 1
             finally:

@@ -9,7 +9,8 @@ answer has to be
 * **from where it was asked**: a redirect is another service's word. None is followed, since the SQL, the headers and
   the secrets in them would go to another host;
 * **written by ClickHouse** (:func:`judge`, :func:`proven`), see below;
-* **that to the question**: where the server repeats the query id, an answer must carry the one that was sent.
+* **that to the question**: where the server repeats the query id, an answer must carry the one that was sent; of
+  other servers ``parity`` makes out an answer that is late by one.
 
 **Who wrote it.** ClickHouse of 2018 to today puts ``X-ClickHouse-Server-Display-Name`` on each answer to a query, and
 those since 2019 more of that family. A proxy may strip them, and a cache in between (chproxy) keeps only the body and
@@ -45,6 +46,8 @@ from urllib.parse import urlsplit
 
 from clickhouse_connect.driver.exceptions import OperationalError
 
+from poolhouse.connectors.parity import differs
+
 __all__ = [
     "BadAnswer",
     "Habits",
@@ -57,6 +60,7 @@ __all__ = [
     "check_framing",
     "check_interim",
     "check_lines",
+    "check_size",
     "chunk_size",
     "error_is_clickhouses",
     "foreign",
@@ -115,13 +119,18 @@ def judged(error: BaseException) -> BadAnswer | None:
 class Habits:
     """What the answers of one server have carried so far. It only ever learns, so threads need no lock."""
 
-    __slots__ = ("echoes", "marks")
+    __slots__ = ("deaf", "echoes", "marked", "marks", "plain")
 
     def __init__(self) -> None:
         #: An answer had ClickHouse's headers.
         self.marks = False
         #: An answer repeated the query id that was sent.
         self.echoes = False
+        #: An answer had no echo of an Origin, where none was sent; another had one, where one was (see ``parity``).
+        self.plain = False
+        self.marked = False
+        #: It has, or has not, regardless of what was sent; or the request for it is refused.
+        self.deaf = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,8 @@ class Question:
     native: bool = False
     #: It was ``GET /ping``.
     ping: bool = False
+    #: Whether it had an Origin that the server must echo; None: that says nothing.
+    origin: bool | None = None
 
 
 #: The headers that ClickHouse writes. Others of this family are proxies' own (``X-ClickHouse-Server-Session-Id``).
@@ -158,6 +169,8 @@ _REDIRECTS = frozenset({300, 301, 302, 303, 305, 306, 307, 308})
 _SHOWN = 120
 #: Interim answers before the final one. A proxy that keeps a connection awake sends one in some seconds.
 MOST_INTERIM = 1000
+#: Bytes of one head. ClickHouse sends a line of progress now and then, so neither its time nor its lines are few.
+MOST_HEAD = 1 << 18
 
 # The rules of HTTP.
 
@@ -185,6 +198,12 @@ def check_lines(lines: Sequence[bytes]) -> None:
             raise MalformedAnswer(f"the answer's head has a control character in {_shown(name)}")
     if not lines or lines[-1].rstrip(b"\r\n"):
         raise MalformedAnswer("the answer's head has no end")
+
+
+def check_size(size: int) -> None:
+    """Whether a head may have *size* bytes."""
+    if size > MOST_HEAD:
+        raise MalformedAnswer(f"the answer's head has more than {MOST_HEAD} bytes")
 
 
 def check_interim(status: int, count: int) -> None:
@@ -270,6 +289,17 @@ def judge(
         elif habits.echoes:
             text = f"the answer belongs to another request: it is to query {answered[:60]!r}"
             return WrongAnswer.of(f"{text}, this is query {question.query_id!r}", status), False
+    origin = None if habits.echoes else question.origin
+    if (
+        origin is not None
+        and _MARKS[0] in headers
+        and not _cached(headers)
+        and differs(status, headers, origin, habits)
+    ):
+        text = (
+            "the answer belongs to another request: the one before, as its Access-Control-Allow-Origin tells"
+        )
+        return WrongAnswer.of(text, status), False
     if status >= 400:
         return None, False
     if status != 200:

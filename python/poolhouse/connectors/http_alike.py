@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from poolhouse.connectors.http_options import HttpOptions
     from poolhouse.masking import Mask
 
-__all__ = ["InsertsOnce", "Learnt", "Renewing", "Tagged", "note_status"]
+__all__ = ["InsertsOnce", "Learnt", "Renewing", "Tagged", "note_status", "sendable_again", "told_status"]
 
 #: Sent with each query once the driver's probe of it was answered.
 _PROTOCOL = "client_protocol_version"
@@ -121,6 +121,17 @@ _STATUS = "_poolhouse_status"
 def note_status(error: BaseException, status: int) -> None:
     """Keep the HTTP status that *error* was made of: the driver tells it in the text only."""
     setattr(error, _STATUS, status)
+
+
+def sendable_again(data: Any) -> bool:
+    """Whether the body *data* of a request is whole, and no stream of which some may be gone."""
+    return data is None or isinstance(data, (bytes, bytearray, str, dict))
+
+
+def told_status(error: BaseException) -> int | None:
+    """The HTTP status that *error* was made of."""
+    status: int | None = getattr(error, _STATUS, None) or getattr(error, "status", None)
+    return status
 
 
 class Renewing:

@@ -49,7 +49,15 @@ from poolhouse.connectors.answer import (
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.binding import Binds
 from poolhouse.connectors.handshake import Script
-from poolhouse.connectors.http_alike import InsertsOnce, Learnt, Renewing, Tagged, note_status
+from poolhouse.connectors.http_alike import (
+    InsertsOnce,
+    Learnt,
+    Renewing,
+    Tagged,
+    note_status,
+    sendable_again,
+    told_status,
+)
 from poolhouse.connectors.http_options import HttpOptions
 from poolhouse.connectors.judgement import BUSY
 from poolhouse.connectors.one_socket import OneSocket
@@ -122,7 +130,7 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
                 raise
             self.renew(telling.ask())
             again = kwargs.get("retry_body")
-            if again is None and not (data is None or isinstance(data, (bytes, bytearray, str))):
+            if again is None and not sendable_again(data):
                 # A stream, which is half sent.
                 raise
             if again is not None:
@@ -137,19 +145,26 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
         pool = self.pool
         data, params, *rest = args if len(args) > 1 else (*args, kwargs.pop("params", None))
         # The driver would send again after 429, 503 and 504, too, and under the id of the first.
-        again = kwargs.get("retries", self.query_retries) if kwargs.pop("retryable", False) else 0
+        reads = bool(kwargs.pop("retryable", False))
+        again = kwargs.get("retries", self.query_retries) if reads else 0
         kwargs["retryable"] = False
         native = pool.native and bool(kwargs.get("stream"))
+        headers = rest.pop(0) if rest else kwargs.pop("headers", None)
         while True:
             given, pool.query_id = with_query_id(params, self.params)
-            pool.question = Question(pool.query_id, native)
+            sent, origin = pool.parity.mark(
+                pool.habits, given, headers, self.params, self.headers, reads=reads
+            )
+            pool.question = Question(pool.query_id, native, origin=origin)
             pool.quotes = self.show_clickhouse_errors is True
             try:
-                return super().request(data, given, *rest, **kwargs)
-            except OperationalError as error:
+                return super().request(data, given, sent, *rest, **kwargs)
+            except DatabaseError as error:
                 if isinstance(error, BadAnswer):
                     self.misjudged(error)
-                if not pool.stale or again <= 0:
+                if pool.parity.refused(pool.habits, error, told_status(error)) and sendable_again(data):
+                    continue
+                if not pool.stale or again <= 0 or not isinstance(error, OperationalError):
                     raise
                 again -= 1
             finally:

@@ -47,6 +47,7 @@ from poolhouse.connectors.answer import (
 )
 from poolhouse.connectors.decoding import beginning
 from poolhouse.connectors.judgement import chain
+from poolhouse.connectors.parity import Parity
 from poolhouse.connectors.reach import look_up_async
 from poolhouse.connectors.sockets import (
     HUNG_UP,
@@ -80,6 +81,7 @@ class AioSocket:
         #: Whether the driver is about to ask for blocks of Native.
         self.native = False
         self.habits = Habits()
+        self.parity = Parity()
         #: The answer that came last is without ClickHouse's headers: its body must be proven.
         self.unproven = False
         #: Whether an error may show what an answer says.

@@ -18,7 +18,14 @@ from typing import Any, cast
 
 from urllib3.response import HTTPResponse
 
-from poolhouse.connectors.answer import MalformedAnswer, check_framing, check_interim, check_lines, chunk_size
+from poolhouse.connectors.answer import (
+    MalformedAnswer,
+    check_framing,
+    check_interim,
+    check_lines,
+    check_size,
+    chunk_size,
+)
 from poolhouse.connectors.decoding import coding_of, decoded
 
 __all__ = ["Body", "CutHead", "Head"]
@@ -39,6 +46,7 @@ class _Lines:
     def __init__(self, file: Any) -> None:
         self.file = file
         self.seen: list[bytes] = []
+        self._size = 0
 
     def readline(self, limit: int = -1) -> bytes:
         try:
@@ -48,6 +56,8 @@ class _Lines:
         if not line.endswith(b"\n") and not 0 <= limit <= len(line):
             raise CutHead("the connection was closed in the middle of the answer's head")
         self.seen.append(line)
+        self._size += len(line)
+        check_size(self._size)
         return line
 
     def __getattr__(self, name: str) -> Any:

@@ -60,6 +60,7 @@ from poolhouse.connectors.answer import (
 from poolhouse.connectors.http_options import HttpOptions, announced_seconds
 from poolhouse.connectors.judgement import BUSY, chain
 from poolhouse.connectors.one_answer import Body, Head
+from poolhouse.connectors.parity import Parity
 from poolhouse.connectors.reach import Bound, reach
 from poolhouse.connectors.sockets import looks_alive, peer_of, shut_down
 
@@ -192,6 +193,7 @@ class OneSocket(HTTPConnectionPool):
         #: Whether the driver is about to ask for blocks of Native.
         self.native = False
         self.habits = Habits()
+        self.parity = Parity()
         #: Whether the latest request failed since the server had closed the idle socket under it.
         self.stale = False
         #: The answer that was read last is without ClickHouse's headers: its body must be proven.

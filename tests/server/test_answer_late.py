@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from poolhouse.connectors.answer import WrongAnswer
+from poolhouse.connectors.answer import MalformedAnswer, WrongAnswer
 from poolhouse.connectors.clickhouse_connect import HttpConnector
 from poolhouse.connectors.clickhouse_connect_async import AsyncHttpConnector
 from poolhouse.connectors.handshake import Handshakes
+from tests.support.certificates import Certificates
 from tests.support.proxy import Proxy
 from tests.support.server import ClickHouse
 from tests.support.wait import eventually
@@ -151,3 +153,49 @@ def test_w2_a_proxy_with_cors_of_its_own_does_no_harm(always: bool, clickhouse: 
         assert not client.transport.habits.marked or not client.transport.habits.plain
         connector.close(client)
         eventually(lambda: front.live == 0)
+
+
+def test_w2_a_head_that_is_too_long_is_refused(clickhouse: ClickHouse, proxy: MakeProxy) -> None:
+    front = proxy(clickhouse)
+    connector = HttpConnector("127.0.0.1", front.port, **options(clickhouse, query_retries=0))
+    client = connector.connect()
+    start, _, rest = late(False).partition(b"\r\n")
+    long = b"".join(b"X-%d: %s\r\n" % (n, b"y" * 60000) for n in range(5))
+    front.answer_next(start + b"\r\n" + long + rest, close=True)
+    with pytest.raises(MalformedAnswer, match="262144 bytes"):
+        client.query("SELECT 7 AS x")
+    assert not connector.reset(client)
+    connector.close(client)
+
+
+def test_w2_what_nobody_asked_for_condemns_a_tls_connection(
+    clickhouse: ClickHouse, proxy: MakeProxy, tls: Certificates
+) -> None:
+    front = proxy(clickhouse, tls=tls.server_context())
+    more = {"secure": True, "ca_cert": str(tls.ca)}
+    connector = HttpConnector("localhost", front.port, **options(clickhouse, **more))
+    for surplus in (late(False), b"\n"):
+        client = connector.connect()
+        whole = late(False).replace(b"Name:", b"Name: ")  # the proxy adds the echo where it is due
+        front.answer_next(whole + surplus, match=b"SELECT 7")
+        assert client.query("SELECT 7 AS x").result_rows == [(7,)]
+        assert not client.transport.clean()
+        assert client.query("SELECT 8 AS x").result_rows == [(8,)]
+        connector.close(client)
+
+
+async def test_w2_what_nobody_asked_for_condemns_a_tls_connection_for_tasks(
+    clickhouse: ClickHouse, proxy: MakeProxy, tls: Certificates
+) -> None:
+    front = proxy(clickhouse, tls=tls.server_context())
+    more = {"secure": True, "ca_cert": str(tls.ca)}
+    connector = AsyncHttpConnector("localhost", front.port, **options(clickhouse, **more))
+    for surplus in (late(False), b"\n"):
+        client = await connector.connect()
+        assert (await client.query("SELECT 7 AS x")).result_rows == [(7,)]
+        front.links[-1].client.sendall(surplus)
+        async with asyncio.timeout(5.0):
+            while connector.check(client):  # noqa: ASYNC110  # the look itself is under test
+                await asyncio.sleep(0.005)
+        assert (await client.query("SELECT 8 AS x")).result_rows == [(8,)]
+        await connector.close(client)

@@ -13,7 +13,7 @@ from clickhouse_driver import Client
 from clickhouse_driver.connection import Connection
 
 from poolhouse import ConfigError, create_async_engine, create_engine
-from poolhouse.connectors import native_options, native_statements, native_values
+from poolhouse.connectors import native_options, native_rows, native_statements
 from poolhouse.connectors.asynch import AsynchConnector
 from poolhouse.connectors.clickhouse_driver import NativeConnector
 from poolhouse.url import parse_url
@@ -59,11 +59,24 @@ def test_n2_expressions_are_asked_once_where_they_are_steady() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["(1), ", "([1]), ", "((((1)))), ", "(now()), ", "('a''b'), ", "(1) /* x */, ", "( -- x\n1), "]
+    "piece",
+    [
+        "(1), ",
+        "([1]), ",
+        "((((1)))), ",
+        "(now()), ",
+        "('a''b'), ",
+        "(1), /* x */ ",
+        "(1 /* /* x */ */), ",
+        "(1 # x\n), ",
+        "(lower($$a,$$)), ",
+        "({1: now()}), ",
+        "( -- x\n1), ",
+    ],
 )
 def test_n2_reading_is_linear(piece: str) -> None:
     began = time.perf_counter()
-    native_values.read(piece * 9_000)
+    native_rows.read(piece * 9_000)
     assert time.perf_counter() - began < 3  # 0.1 s on an idle machine
 
 

@@ -267,7 +267,7 @@ def test_n2_other_shapes_of_an_insert(native: Any, http: Any) -> None:
     native.command("/* values */ INSERT INTO n2 (a) SELECT 3 -- values (4)")
     native.command("INSERT INTO n2 (a, b) VALUES (%(a)s, %(b)s)", {"a": 5, "b": "it's (, \\ \n"})
     native.command("INSERT INTO n2 (a) VALUES")
-    native.query("INSERT INTO n2 (a) VALUES (6) -- and no more, (7)")
+    native.query("INSERT INTO n2 (a) VALUES (6); -- and no more, (7)")
     native.command("INSERT INTO n2 (a, c) VALUES (8, now())")
     assert http.query("SELECT a, b FROM n2 ORDER BY a").result_rows == [
         (1, "x"), (2, "y"), (3, ""), (5, "it's (, \\ \n"), (6, ""), (8, ""),

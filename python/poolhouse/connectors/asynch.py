@@ -25,13 +25,21 @@ from asynch.proto.block import RowOrientedBlock
 from asynch.proto.context import ExecuteContext
 from asynch.proto.protocol import ServerPacket
 
-from poolhouse.connectors import native_blocks, native_options, native_statements, native_text
+from poolhouse.connectors import (
+    native_blocks,
+    native_expressions,
+    native_insert,
+    native_options,
+    native_statements,
+    native_text,
+)
 from poolhouse.connectors.asynch_wire import Wire, driver_error
 from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.base import AsyncConnector
 from poolhouse.connectors.judgement import tls_hint
 from poolhouse.connectors.native_cancel import Floor
 from poolhouse.connectors.native_kill import NativeKiller
+from poolhouse.connectors.native_literals import Place
 from poolhouse.connectors.native_options import NativeOptions
 from poolhouse.errors import PoolError
 
@@ -154,7 +162,7 @@ class PooledAsynchConnection(Connection):
         rows = (
             await self._store(
                 asked,
-                lambda columns: native_statements.writing(
+                lambda columns: native_insert.writing(
                     columns, data, self._zone(), column_oriented=asked.column_oriented
                 ),
             )
@@ -174,12 +182,12 @@ class PooledAsynchConnection(Connection):
         for each in rows.expressions.values():
             question = native_statements.question(each, asked)
             blocks, _, _ = await self._run(question, {"query_formats": native_text.FORMATS})
-            native_statements.answered(each, blocks)
-        zone = self._zone()
+            native_expressions.answered(each, blocks)
+        place = Place(self._zone(), self._connection.version)
         stored = await self._store(
             asked,
-            lambda columns: native_statements.writing(
-                columns, rows.columns(columns, zone) if rows.rows else [], zone, column_oriented=True
+            lambda columns: native_insert.writing(
+                columns, native_insert.columns(rows, columns, place), place.zone, column_oriented=True
             ),
         )
         return native_statements.written(stored, asked)

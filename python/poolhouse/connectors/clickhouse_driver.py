@@ -31,13 +31,21 @@ from clickhouse_driver.errors import (
 )
 from clickhouse_driver.protocol import ServerPacketTypes
 
-from poolhouse.connectors import native_blocks, native_options, native_statements, native_text
+from poolhouse.connectors import (
+    native_blocks,
+    native_expressions,
+    native_insert,
+    native_options,
+    native_statements,
+    native_text,
+)
 from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.base import Connector
 from poolhouse.connectors.chdb_statements import keeps_state
 from poolhouse.connectors.clickhouse_driver_wire import DriverWire
 from poolhouse.connectors.judgement import tls_hint
 from poolhouse.connectors.native_kill import NativeKiller
+from poolhouse.connectors.native_literals import Place
 from poolhouse.connectors.native_options import NativeOptions
 from poolhouse.connectors.sockets import KEEP_ALIVE, looks_alive
 
@@ -202,7 +210,7 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
         rows = (
             self._store(
                 asked,
-                lambda columns: native_statements.writing(
+                lambda columns: native_insert.writing(
                     columns, data, self._zone(), column_oriented=asked.column_oriented
                 ),
             )
@@ -222,12 +230,12 @@ class PooledNativeClient(Client):  # type: ignore[misc]  # the driver carries no
         for each in rows.expressions.values():
             question = native_statements.question(each, asked)
             blocks, _, _ = self._run(question, {"query_formats": native_text.FORMATS})
-            native_statements.answered(each, blocks)
-        zone = self._zone()
+            native_expressions.answered(each, blocks)
+        place = Place(self._zone(), self.connection.version)
         stored = self._store(
             asked,
-            lambda columns: native_statements.writing(
-                columns, rows.columns(columns, zone) if rows.rows else [], zone, column_oriented=True
+            lambda columns: native_insert.writing(
+                columns, native_insert.columns(rows, columns, place), place.zone, column_oriented=True
             ),
         )
         return native_statements.written(stored, asked)

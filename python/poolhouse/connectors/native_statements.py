@@ -6,7 +6,7 @@ clickhouse-connect's rules, too; ``{name:Type}``, which HTTP sends beside the st
 servers before 2023 take no parameters over TCP.
 
 A native server waits for the rows of an INSERT as blocks, and ignores those that stand in the statement: they are read
-here and sent as blocks (see ``native_values``).
+here and sent as blocks (see ``native_insert``).
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfoNotFoundError
 
-from clickhouse_connect.datatypes.registry import get_from_name
 from clickhouse_connect.driver import tzutil
 from clickhouse_connect.driver.binding import DT64Param, quote_identifier
-from clickhouse_connect.driver.insert import InsertContext
 from clickhouse_connect.driver.npquery import NumpyResult
 from clickhouse_connect.driver.query import QueryContext, QueryResult
 from clickhouse_connect.driver.summary import QuerySummary
 
-from poolhouse.connectors import native_text, native_values
+from poolhouse.connectors import native_insert, native_text
 from poolhouse.connectors.binding import KNOWS_TRUE, checked, literal, prepared
 from poolhouse.connectors.binding import written as in_places
 from poolhouse.connectors.native_blocks import ZONES_OVER_HTTP, Reading
+from poolhouse.connectors.native_expressions import Expression
+from poolhouse.connectors.native_rows import Rows
 from poolhouse.errors import ConfigError
-from poolhouse.sql import first_word, parameters_in, pieces
+from poolhouse.sql import first_word, parameters_in
 
 if TYPE_CHECKING:
     from poolhouse.connectors.native_blocks import Block
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Ask",
     "answer",
-    "answered",
     "ask",
     "command_answer",
     "frame",
@@ -51,7 +50,6 @@ __all__ = [
     "reading",
     "reading_frames",
     "substituted",
-    "writing",
     "written",
     "zone_of",
 ]
@@ -64,10 +62,6 @@ _READING = frozenset(
         "max_str_len", "use_na_values", "use_extended_dtypes",
     }
 )  # fmt: skip
-#: In the code of an INSERT: brackets, and what its rows may begin with.
-_MARK = re.compile(r"(?i)[()\[\]{}]|\b(?:values|select|with|watch|format|from)\b")
-
-_TURNS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +75,7 @@ class Ask:
     #: Arguments of clickhouse-connect that say how the answer is read.
     reading: dict[str, Any] = field(default_factory=dict)
     #: The rows of an INSERT that stood in its text.
-    rows: native_values.Rows | None = None
+    rows: Rows | None = None
 
 
 def ask(
@@ -118,7 +112,7 @@ def ask(
     read = {name: value for name, value in options.items() if value is not None}
     rows = None
     if first_word(sql)[0] == "INSERT":
-        sql, rows = _with_rows(sql)
+        sql, rows = native_insert.parted(sql, version)
     return Ask(sql, own, query_id, bool(column_oriented), read, rows)
 
 
@@ -166,32 +160,6 @@ def _finer(value: Any) -> Any:
     if isinstance(value, dict):
         return {_finer(key): _finer(each) for key, each in value.items()}
     return value
-
-
-def _with_rows(sql: str) -> tuple[str, native_values.Rows | None]:
-    """An INSERT without the rows that stand in its text, and the rows; any other INSERT as it is.
-
-    Raises ConfigError for an INSERT that the server would wait for rows of.
-    """
-    depth = 0
-    for kind, start, end in pieces(sql):
-        for found in _MARK.finditer(sql, start, end) if kind == "code" else ():
-            word = found[0].lower()
-            if word in _TURNS:
-                depth += _TURNS[word]
-            elif depth == 0 and word in ("values", "format"):
-                behind = found.end()
-                if word == "format":
-                    named, behind = first_word(sql, behind)
-                    if named != "VALUES":
-                        raise ConfigError(
-                            "INSERT ... FORMAT: has no meaning for clickhouse+native://, where rows are sent as "
-                            "blocks; use conn.insert(table, rows)"
-                        )
-                return sql[: found.start()] + "VALUES", native_values.read(sql[behind:])
-            elif depth == 0:
-                return sql, None
-    raise ConfigError("INSERT: has neither VALUES nor SELECT; use conn.insert(table, rows)")
 
 
 def answer(blocks: Sequence[Block], asked: Ask, summary: Mapping[str, Any]) -> QueryResult:
@@ -270,30 +238,9 @@ def reading_frames(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def question(expression: native_values.Expression, asked: Ask) -> Ask:
+def question(expression: Expression, asked: Ask) -> Ask:
     """The statement whose answer is the value of *expression*, in the settings of *asked*."""
-    return Ask(f"SELECT {expression.text} AS value", asked.settings, str(uuid.uuid4()))
-
-
-def answered(expression: native_values.Expression, blocks: Sequence[Block]) -> None:
-    """Note the server's answer on *expression*."""
-    for block in blocks:
-        if block.rows:
-            expression.kind, expression.value = block.types[0], block.columns[0][0]
-
-
-def writing(
-    columns: Sequence[tuple[str, str]], data: Any, zone: tzinfo, *, column_oriented: bool
-) -> InsertContext:
-    """How clickhouse-connect writes *data* into the *columns* that the server asks for."""
-    return InsertContext(
-        "",
-        [name for name, _ in columns],
-        [get_from_name(kind) for _, kind in columns],
-        data,
-        column_oriented=column_oriented,
-        server_tz=zone,
-    )
+    return Ask(expression.question, asked.settings, str(uuid.uuid4()))
 
 
 def insertion(

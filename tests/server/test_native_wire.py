@@ -221,6 +221,31 @@ async def test_n4_a_query_that_is_given_up_ends_at_the_server_tasks(clickhouse: 
     assert (await engine.query("SELECT 1")).result_rows == [(1,)]
     await engine.dispose()
 
+@pytest.mark.parametrize("way", ["cancel", "thread"])
+def test_n4_a_query_that_is_given_up_ends_at_the_server_on_uvloop(clickhouse: ClickHouse, way: str) -> None:
+    """Its transports write through sockets of their own."""
+    uvloop = pytest.importorskip("uvloop")
+    tag = f"{way}-uv"
+    statement = f"SELECT sum(ignore(*)) FROM ({slow(tag)})"
+
+    async def main() -> None:
+        connector = AsynchConnector(**native(clickhouse), settings=SETTINGS)
+        connection = await connector.connect()
+        if way == "cancel":
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(connection.query(statement), 0.4)
+        else:
+            reading = asyncio.ensure_future(connection.query(statement))
+            assert await asyncio.to_thread(eventually, lambda: running(clickhouse, tag) == 1)
+            assert await asyncio.to_thread(connector.abort, connection)
+            await asyncio.wait({reading}, timeout=2)
+            assert reading.exception() is not None
+        await connector.close(connection)
+        assert await asyncio.to_thread(gone_soon, clickhouse, tag)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
 
 def test_n4_over_tls_threads(clickhouse: ClickHouse, proxy: MakeProxy, tls: Certificates) -> None:
     front = proxy(clickhouse, native=True, tls=tls.server_context())

@@ -221,6 +221,7 @@ async def test_n4_a_query_that_is_given_up_ends_at_the_server_tasks(clickhouse: 
     assert (await engine.query("SELECT 1")).result_rows == [(1,)]
     await engine.dispose()
 
+
 @pytest.mark.parametrize("way", ["cancel", "thread"])
 def test_n4_a_query_that_is_given_up_ends_at_the_server_on_uvloop(clickhouse: ClickHouse, way: str) -> None:
     """Its transports write through sockets of their own."""

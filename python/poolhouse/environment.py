@@ -74,7 +74,6 @@ def environment_layers(
         from .config import profile_options
 
         pool = {**profile_options(profile, argument=f"${PREFIX}PROFILE"), **pool}
-    _refuse_known_elsewhere(environ)
     url = environ.get(URL_VARIABLE)
     if url:
         return url, {}, pool
@@ -94,6 +93,8 @@ def pool_options_from(
         raise ConfigError.of("prefix", prefix, "a string")
     environ = os.environ if environ is None else environ
     _refuse_misspelt(prefix, environ)
+    if prefix == PREFIX:
+        _refuse_known_elsewhere(environ)
     said = {
         name: option.parse(text, argument=f"${prefix}{name.upper()}")
         for name, option in POOL_OPTIONS.items()

@@ -267,7 +267,8 @@ def _number(text: str) -> int | float:
 
 
 def _optional(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    return lambda text: None if text.lower() in ("none", "") else read(text)
+    # An empty text says nothing, least of all "without end": a template whose variable was not set.
+    return lambda text: None if text.lower() == "none" else read(text)
 
 
 def _read_flag(text: str) -> bool:

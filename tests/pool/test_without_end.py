@@ -130,6 +130,13 @@ def test_item7_what_is_wrong_is_said(value: Any, told: str) -> None:
         cluster.pool.get(value)
 
 
+@pytest.mark.parametrize("name", ["pool_timeout", "pool_size", "max_waiting", "max_idle_time"])
+def test_item7_an_empty_text_does_not_lift_a_limit(name: str) -> None:
+    """What a template leaves whose variable was not set."""
+    with pytest.raises(ConfigError, match=rf"{name}='': must be"):
+        create_engine(f"{URL}?{name}=")
+
+
 def test_item7_other_times_have_an_end() -> None:
     with pytest.raises(ConfigError, match=r"check_bypass=inf: must be a finite .*\(without end\)"):
         PoolConfig(check_bypass=math.inf)

@@ -101,6 +101,12 @@ def test_l19_from_env_with_a_prefix_of_ones_own() -> None:
     assert PoolConfig.from_env("DB_", environ=others).pool_size == 4
 
 
+@pytest.mark.parametrize("name", ["MAX_SIZE", "CONNECT_TIMEOUT", "DSN"])
+def test_l19_from_env_refuses_what_an_engine_refuses(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"unknown variable \$POOLHOUSE_{name}"):
+        PoolConfig.from_env(environ={f"POOLHOUSE_{name}": "3"})
+
+
 def test_l19_a_config_names_what_it_does_not_have() -> None:
     with pytest.raises(
         ConfigError, match=r"unknown option of PoolConfig 'pool_sise' \(did you mean 'pool_size'\?\)"

@@ -121,6 +121,48 @@ def test_l8_in_a_finalizer_at_exit() -> None:
     assert "slow" not in done.stdout, done.stdout
 
 
+EXHAUSTED_AT_EXIT = """
+import os, time
+from poolhouse import ConnectionPool, PoolTimeout
+pool = ConnectionPool(dict, pool_size=1, max_overflow=0{options})
+class Late:
+    def __init__(self): self.pool, self.lease = pool, pool.get()
+    def __del__(self, write=os.write, clock=time.monotonic, borrow={borrow}, PoolTimeout=PoolTimeout, pool=pool):
+        began = clock()
+        try: borrow({wait})
+        except PoolTimeout as error: write(1, str(error).encode())
+        write(1, b" quick" if clock() - began < 2 else b" slow")
+{before}
+_late = Late()
+"""
+
+
+@pytest.mark.parametrize(
+    ("borrow", "wait", "options", "before"),
+    [
+        ("pool.get", "8.0", "", ""),
+        ("pool.get", "float('inf')", "", "WAITED"),
+        ("lambda wait, lend=pool.connection: lend(wait).__enter__()", "8.0", "", "WAITED"),
+        ("pool.get", "None", ", on_checkout=id", "WAITED"),
+    ],
+)
+def test_l8_an_exhausted_pool_in_a_finalizer_at_exit(
+    borrow: str, wait: str, options: str, before: str
+) -> None:
+    """Nobody will ever give a connection back, so nobody waits for one."""
+    # What a wait imports may be there, or not.
+    waited = "held = pool.get()\ntry: pool.get(0.01)\nexcept PoolTimeout: held.close()"
+    program = EXHAUSTED_AT_EXIT.format(
+        borrow=borrow, wait=wait, options=options, before=before.replace("WAITED", waited)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert "Connection pool exhausted" in done.stdout, done.stderr
+    assert done.stdout.endswith(" quick"), done.stdout
+    assert "Traceback" not in done.stderr, done.stderr
+
+
 def test_l13_hooks_that_come_and_go_leave_nothing() -> None:
     pool = ConnectionPool(dict, pool_size=1, max_overflow=0)
     seen: list[Any] = []

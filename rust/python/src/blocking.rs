@@ -3,7 +3,7 @@
 //! As for tasks (`waiting`), the plain wait is native: queue, sleep, be woken with a connection in hand. Anything else (a connect,
 //! a check, hooks, a failed connect) is decided in Python, in `_go_on`, which is given what was taken so far.
 //!
-//! What the thread sleeps on is in `parker`.
+//! What the thread sleeps on is in `parker`. While the interpreter ends nobody sleeps.
 //!
 //! Whatever ends the wait, its place in the queue is a token: dropped, it is given up, and a connection that was granted at that moment
 //! goes to the next waiter (I5).
@@ -16,6 +16,7 @@ use crate::pool::Pool;
 use crate::tokens::{wish_at, Grant, Permit, Waiter};
 use poolhouse_core::{Acquired, Loan, Polled, Vet};
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -33,6 +34,7 @@ pub(crate) fn borrow(slf: &Bound<'_, Pool>, timeout: f64, first: Option<Grant>) 
     let py = slf.py();
     let pool = slf.get();
     let timeout = if timeout.is_nan() { pool.own_timeout() } else { timeout };
+    let timeout = if timeout > 0.0 && interpreter_ends(py) { 0.0 } else { timeout };
     let borrow = Borrow { pool: slf.clone(), began: clock::fine(), timeout };
     if let Some(grant) = first {
         return borrow.go_on(Some(Py::new(py, grant)?.into_any()), None);
@@ -56,6 +58,14 @@ pub(crate) fn borrow(slf: &Bound<'_, Pool>, timeout: f64, first: Option<Grant>) 
         Acquired::TooMany => Err(borrow.refusal("_too_many")),
         Acquired::Closed => Err(borrow.refusal("_closed_error")),
     }
+}
+
+/// Whether the interpreter ends, and only finalizers run. No other thread ever runs again, so nobody gives a connection back.
+fn interpreter_ends(py: Python<'_>) -> bool {
+    // SAFETY: the thread is attached, and the name ends in a NUL. What is returned is borrowed from the dictionary of `sys`, or null.
+    let found = unsafe { Bound::from_borrowed_ptr_or_opt(py, ffi::PySys_GetObject(c"is_finalizing".as_ptr())) };
+    // `sys` itself is emptied at the very end.
+    found.is_none_or(|asked| calls::call(&asked, ()).is_ok_and(|answer| answer.is_truthy().unwrap_or(false)))
 }
 
 impl Borrow<'_> {

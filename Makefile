@@ -150,7 +150,7 @@ sqlalchemy-turns: build server ## 32 threads on 8 connections: turns of each, wi
 # Proofs: what takes too long for each change. docs/reliability.md says what came out.
 
 # The steps of `make proof`, in this order. Each prints how much it did, and fails when something was found.
-PROOFS := proof-loom proof-shuttle proof-model planted tsan test-slow stress stress-freethreaded fork-stress faults cluster-faults
+PROOFS := proof-loom proof-shuttle proof-model planted tsan test-slow stress stress-freethreaded stress-places fork-stress faults cluster-faults
 
 .PHONY: proof
 proof: ## Run every proof, one after the other (an hour or two)
@@ -184,6 +184,10 @@ stress: $(VENV)/stamp ## Stress the module for 60 s each on CPython 3.11, 3.12 a
 .PHONY: stress-freethreaded
 stress-freethreaded: $(VENV)/stamp ## Stress the module for 60 s on free-threaded CPython 3.13t, built where there is none
 	tools/on-pythons.sh $(VENV)/bin/maturin $(CURDIR)/.stress 'tests.stress --seconds $(or $(STRESS_SECONDS),60) --free-threaded' 3.13t
+
+.PHONY: stress-places
+stress-places: build server ## 4 event loops and 8 threads on one capacity for 60 s, with each kind of close: never more open than there may be
+	$(PYTHON) -X faulthandler -m tests.stress.places --seconds $(or $(STRESS_SECONDS),60)
 
 .PHONY: fork-stress
 fork-stress: build server ## Fork 200 times under load: children and parent must go on working

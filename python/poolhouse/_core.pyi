@@ -16,6 +16,7 @@ _C = TypeVar("_C")
 
 __all__ = [
     "MAX_CAPACITY",
+    "NATIVE_CLASSES",
     "Closing",
     "Done",
     "Grant",
@@ -27,11 +28,13 @@ __all__ = [
     "Waiting",
     "connection_of",
     "forked",
+    "monotonic",
     "notes_places_fast",
     "set_verbose",
 ]
 
 MAX_CAPACITY: Final[int]
+NATIVE_CLASSES: Final[tuple[type, ...]]
 
 @disjoint_base
 class Pool:
@@ -185,8 +188,7 @@ class Grant:
 
 @final
 class Permit:
-    def take_stale(self) -> tuple[Any, Any] | None: ...
-    def stale_closed(self) -> None: ...
+    def clear_the_way(self, way: Any) -> None: ...
     def enlist(self) -> tuple[Waiter, Grant | None]: ...
     def made_for(self, waiter: Waiter) -> None: ...
     def opened(self, connection: Any, side: Any) -> None: ...
@@ -245,6 +247,7 @@ class Done:
     def close(self) -> None: ...
 
 def forked() -> None: ...
+def monotonic() -> float: ...
 def set_verbose(on: bool) -> None: ...
 def connection_of(lease: Lease[_C]) -> _C: ...
 def notes_places_fast() -> bool: ...

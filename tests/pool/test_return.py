@@ -242,7 +242,7 @@ def test_a_block_is_entered_once_and_with_the_right_word(threads: Bench) -> None
     with pytest.raises(TypeError, match="needs `async with`"), other.connection():
         pass
     with pytest.raises(RuntimeError, match="no running event loop"):
-        other.get()
+        other.get().send(None)
     assert_whole(threads, pool)
 
 

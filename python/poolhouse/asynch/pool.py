@@ -223,12 +223,14 @@ class Pool:
         if core.outlook.error is not None:
             return []
         side = core._here()
-        tasks = []
+        tasks: list[asyncio.Task[None]] = []
         for _ in range(self._minsize - core.size - core.stats().connecting):
             permit = core._permit(side.group)
             if permit is None:
                 break
-            tasks.append(side.begin(TaskCreating(permit, side, core.outlook, 0.0)))
+            task = side.begin(TaskCreating(permit, side, core.outlook, 0.0))
+            if task is not None:
+                tasks.append(task)
         return tasks
 
     async def init_one_connection(self) -> None:

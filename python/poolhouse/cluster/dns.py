@@ -17,8 +17,9 @@ import logging
 import math
 import socket
 from collections.abc import Sequence
-from time import monotonic
 from typing import TYPE_CHECKING, Any
+
+from poolhouse._core import monotonic
 
 if TYPE_CHECKING:
     from poolhouse.cluster.member import Member

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from poolhouse._core import monotonic
 from poolhouse.cluster.route import Route
 from poolhouse.errors import PoolClosed
 from poolhouse.options import bad_timeout, wrong_seconds

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from poolhouse._core import monotonic
 from poolhouse.cluster.breaker import State
 from poolhouse.cluster.doubt import Doubt
 from poolhouse.cluster.member import Member, add_up

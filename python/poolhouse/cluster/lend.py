@@ -8,11 +8,10 @@ when it is closed.
 
 from __future__ import annotations
 
-from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from poolhouse._core import Lease, connection_of
+from poolhouse._core import Lease, connection_of, monotonic
 from poolhouse.cluster.codes import is_silence, judge
 from poolhouse.cluster.route import Route
 from poolhouse.errors import ConnectionReturnedError, PoolError

@@ -13,9 +13,9 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from poolhouse._core import monotonic
 from poolhouse.cluster.codes import judge_connect
 from poolhouse.cluster.node import Node
 from poolhouse.pool.sides import Outlook

@@ -14,9 +14,9 @@ from __future__ import annotations
 import random
 from collections import Counter
 from itertools import islice
-from time import monotonic
 from typing import TYPE_CHECKING
 
+from poolhouse._core import monotonic
 from poolhouse.cluster.codes import FAILS, Rule, judge_connect
 from poolhouse.errors import ConnectFailed, PoolClosed, PoolError, PoolTimeout, told
 from poolhouse.verbs import is_read

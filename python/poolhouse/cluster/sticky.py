@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from time import monotonic
+
+from poolhouse._core import monotonic
 
 __all__ = ["Sticky"]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 from typing import Any
+
+from poolhouse._core import monotonic
 
 __all__ = ["Awaiting"]
 

@@ -11,7 +11,6 @@ and watched by canary tests.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from typing import Any, Self
@@ -21,6 +20,7 @@ from clickhouse_connect.driver.exceptions import Error, OperationalError, Stream
 from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_match_hostname import CertificateError
 
+from poolhouse._core import monotonic
 from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.base import Connector
 from poolhouse.connectors.handshake import HANDSHAKES, Handshakes, Script
@@ -106,7 +106,7 @@ class HttpConnectorBase:
 
     def _answers_by(self, options: HttpOptions) -> tuple[float | None, float]:
         """The bound of the first answers, if any, and until when to wait for those of another connect."""
-        now = time.monotonic()
+        now = monotonic()
         if self.answer_within is not None:
             return now + self.answer_within, now + self.answer_within
         return None, now + options.send_receive_timeout

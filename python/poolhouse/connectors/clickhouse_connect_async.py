@@ -8,13 +8,13 @@ A connection belongs to the event loop that opened it. It shares the start-up an
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 from clickhouse_connect.driver.exceptions import Error, OperationalError, StreamFailureError
 
+from poolhouse._core import monotonic
 from poolhouse.connectors.aio_client import PooledAsyncHttpClient
 from poolhouse.connectors.base import AsyncConnector
 from poolhouse.connectors.clickhouse_connect import HttpConnectorBase
@@ -53,7 +53,7 @@ class AsyncHttpConnector(HttpConnectorBase, AsyncConnector[PooledAsyncHttpClient
                 await self._open(client)
             reached = True
             # A second more than the deadline, so that what knows why it waited can say so.
-            bound = None if deadline is None else deadline - time.monotonic() + 1.0
+            bound = None if deadline is None else deadline - monotonic() + 1.0
             with self.awaiting.of(client):
                 async with asyncio.timeout(bound):
                     return await self._handshakes.run_async(self.options.identity, patience, start)

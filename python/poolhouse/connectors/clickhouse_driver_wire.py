@@ -20,7 +20,6 @@ from __future__ import annotations
 import os
 import select
 import ssl
-import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from clickhouse_driver.reader import read_binary_str
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str
 
+from poolhouse._core import monotonic
 from poolhouse.connectors import native_blocks, native_options
 from poolhouse.connectors.awaiting import Awaiting
 from poolhouse.connectors.credentials import REFUSALS
@@ -157,7 +157,7 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
 
     def _create_socket(self, host: str, port: int) -> Any:
         """Reach the server, TLS included, within ``connect_timeout`` in all."""
-        deadline = time.monotonic() + self.connect_timeout
+        deadline = monotonic() + self.connect_timeout
         sock: Any = reach(host, port, deadline)
         try:
             if self.secure_socket:

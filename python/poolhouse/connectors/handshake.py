@@ -28,11 +28,11 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from poolhouse._core import monotonic
 from poolhouse.connectors.answer import Habits
 
 __all__ = ["HANDSHAKES", "Flight", "Handshakes", "Identity", "Script", "Whose"]
@@ -146,7 +146,7 @@ class Handshakes:
     """
 
     def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, max_age: float = MAX_AGE, most: int = MOST
+        self, *, clock: Callable[[], float] = monotonic, max_age: float = MAX_AGE, most: int = MOST
     ) -> None:
         self.clock = clock
         self.max_age = max_age
@@ -171,7 +171,7 @@ class Handshakes:
             if flight is None:
                 return start(script)
             if not leads:
-                self._landed(identity, flight, flight.wait(deadline - time.monotonic()), deadline)
+                self._landed(identity, flight, flight.wait(deadline - monotonic()), deadline)
                 continue
             try:
                 client = start(script)
@@ -190,7 +190,7 @@ class Handshakes:
             if flight is None:
                 return await start(script)
             if not leads:
-                ended = await flight.wait_async(deadline - time.monotonic())
+                ended = await flight.wait_async(deadline - monotonic())
                 self._landed(identity, flight, ended, deadline)
                 continue
             try:
@@ -229,7 +229,7 @@ class Handshakes:
                 if self._flights.get(identity) is flight:
                     del self._flights[identity]
             raise TimeoutError("another connection's handshake with this server did not end in time")
-        if flight.error is not None and time.monotonic() >= deadline:
+        if flight.error is not None and monotonic() >= deadline:
             raise TimeoutError(f"no handshake in time; the last one failed: {flight.error}") from flight.error
 
     def _settle(

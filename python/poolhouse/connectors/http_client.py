@@ -20,7 +20,6 @@ Private names of the driver used: ``_init_common_settings``, ``_execute_operatio
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
@@ -37,6 +36,7 @@ from clickhouse_connect.driver.httpclient import HttpClient
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
+from poolhouse._core import monotonic
 from poolhouse.connectors.answer import (
     BadAnswer,
     NotClickHouse,
@@ -254,7 +254,7 @@ class PooledHttpClient(Binds, Tagged, HttpClient):
             return playback.answer(operation)
         patience = self._options.send_receive_timeout
         if self._deadline is not None:
-            patience = min(max(self._deadline - time.monotonic(), 1.0), patience)
+            patience = min(max(self._deadline - monotonic(), 1.0), patience)
         self._backend.timeout = Timeout(connect=self._options.connect_timeout, read=patience)
         self.transport.set_socket_timeout(patience)
         try:

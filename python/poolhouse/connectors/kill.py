@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -37,6 +38,18 @@ PATIENCE = 2.0
 PAUSES = (0.1, 0.2, 0.4)
 
 
+#: Those there are, for a fork.
+_killers: weakref.WeakSet[Killer] = weakref.WeakSet()
+
+
+def forget() -> None:
+    """In a forked child: what the parent gave up the parent kills, and the thread that does is not here."""
+    for killer in list(_killers):
+        killer._pending.clear()
+        killer._ticket.clear()
+        killer._ticket.append(None)
+
+
 class Killer:
     """Kills queries of one server. Safe from any thread; never blocks.
 
@@ -51,6 +64,7 @@ class Killer:
         self._pending: deque[str] = deque()
         # Who pops it is the thread that kills.
         self._ticket: deque[None] = deque([None])
+        _killers.add(self)
 
     def kill(self, query_id: str) -> None:
         """Have *query_id* ended at the server."""

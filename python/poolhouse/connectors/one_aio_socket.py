@@ -23,7 +23,6 @@ import asyncio
 import functools
 import os
 import socket
-import time
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +33,7 @@ from aiohttp.client_proto import ResponseHandler
 from clickhouse_connect.driver._backend.http_async import _TCPConnector
 from multidict import CIMultiDictProxy
 
+from poolhouse._core import monotonic
 from poolhouse.connectors.answer import (
     Habits,
     NotClickHouse,
@@ -123,7 +123,7 @@ class AioSocket:
     def asking(self, question: Question) -> None:
         """A request is about to be sent."""
         self.question = question
-        self._asked = time.monotonic()
+        self._asked = monotonic()
         self._reused = self.open()
         if self._protocol is not None:
             self._protocol.begun = False
@@ -136,7 +136,7 @@ class AioSocket:
         lost = any(
             isinstance(each, (aiohttp.ServerDisconnectedError, ConnectionError)) for each in chain(error)
         )
-        in_time = time.monotonic() - self._asked < _ROUND_TRIP
+        in_time = monotonic() - self._asked < _ROUND_TRIP
         return lost and in_time and self._reused and not getattr(self._protocol, "begun", True)
 
     async def settle(self) -> None:

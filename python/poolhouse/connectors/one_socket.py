@@ -25,10 +25,8 @@ import os
 import socket
 import sys
 import threading
-import time
 import weakref
 from http.client import HTTPException
-from time import monotonic
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -46,6 +44,7 @@ from urllib3.exceptions import (
 from urllib3.response import BaseHTTPResponse
 from urllib3.util.proxy import connection_requires_http_tunnel
 
+from poolhouse._core import monotonic
 from poolhouse.connectors.answer import (
     BadAnswer,
     Habits,
@@ -260,14 +259,14 @@ class OneSocket(HTTPConnectionPool):
         """One request, without a second try; the judgement of its answer, and what that says of idling."""
         preload = kwargs.pop("preload_content", True)
         self.stale, self.unproven = False, False
-        asked = time.monotonic()
+        asked = monotonic()
         try:
             kwargs["preload_content"] = False
             response = super().urlopen(method, url, *args, **kwargs)
         except _Busy:
             raise
         except HTTPError as error:
-            self.stale = self._reused and not self._begun() and time.monotonic() - asked < _ROUND_TRIP
+            self.stale = self._reused and not self._begun() and monotonic() - asked < _ROUND_TRIP
             self.stale = self.stale and any(isinstance(each, ConnectionError) for each in chain(error))
             raise
         announced = response.headers.get("Keep-Alive")

@@ -20,11 +20,11 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
-from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 from poolhouse import threads
+from poolhouse._core import monotonic
 from poolhouse.connectors.sockets import shut_down
 
 __all__ = ["STAGGER", "Bound", "look_up", "look_up_async", "reach", "reach_async"]

@@ -17,14 +17,13 @@ import math
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack, cast
 
-from poolhouse._core import connection_of
+from poolhouse._core import connection_of, monotonic
 from poolhouse.config import PoolOptions, pool_signature
 from poolhouse.connectors.base import AsyncConnector, as_async_connector
 from poolhouse.errors import PoolClosed
-from poolhouse.pool import fork, keepalive, keeper, steps
+from poolhouse.pool import fork, keepalive, keeper, steps, timers
 from poolhouse.pool.face import IN_PLACE, PoolFace
 from poolhouse.pool.known_tasks import KnownTasks
 from poolhouse.pool.loop_side import LoopSide, TaskCreating
@@ -200,9 +199,9 @@ class AsyncConnectionPool(PoolFace[C]):
             case steps.Begin(creating):
                 assert isinstance(creating, TaskCreating)
                 creating.side.begin(creating)
-            case steps.ConnectHere(creating):
+            case steps.ConnectHere(creating, until):
                 assert isinstance(creating, TaskCreating)
-                return await creating.run_here()
+                return await creating.run_here() if await creating.wait_for_way(until) else None
             case steps.Ping(connection, timeout):
                 return await self._ping(connection, timeout)
             case steps.CheckOut(connection):
@@ -218,7 +217,7 @@ class AsyncConnectionPool(PoolFace[C]):
         left = until - monotonic()
         if left <= 0:
             return
-        alarm = sleeper.get_loop().call_later(left, sleeper.wake)
+        alarm = timers.call_later(sleeper.get_loop(), left, sleeper.wake)
         try:
             await sleeper
         finally:

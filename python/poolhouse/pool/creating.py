@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Generator
-from time import monotonic
+import threading
+from collections import deque
+from collections.abc import Generator
+from contextvars import Context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from poolhouse._core import monotonic
 from poolhouse.errors import ConfigError, PoolError
+from poolhouse.pool import helpers
 from poolhouse.pool.sides import Outlook, ThreadSide
 from poolhouse.pool.steps import connect_failed
+from poolhouse.pool.way import Way
 
 if TYPE_CHECKING:
     from poolhouse._core import Grant, Permit
@@ -44,16 +49,6 @@ def attempts(until: float) -> Generator[float]:
         pause = min(pause * 2, LONGEST_PAUSE)
 
 
-class _Place:
-    """The place of a connect that is over, while a connection is still to be closed; then *free* is called."""
-
-    def __init__(self, free: Callable[[], None]) -> None:
-        self._free = free
-
-    def done(self) -> None:
-        self._free()
-
-
 class Creating:
     """What both forms have: the permit, the error, the end."""
 
@@ -63,8 +58,10 @@ class Creating:
         self.outlook = outlook
         self.retry_until = retry_until
         self.error: BaseException | None = None
-        #: The connection that this one replaces, while it has still to be closed.
-        self._stale: Any = None
+        #: Open once the connection that this one replaces is closed.
+        self.way = Way()
+        # Who pops it begins the connect, or sees to it that nobody does.
+        self._ticket: deque[None] = deque([None])
 
     def failure(self) -> Exception:
         """What the borrower is told. What a connector says in the pool's own words (a fork, a bad argument)
@@ -75,39 +72,38 @@ class Creating:
         return connect_failed(self.side.title, self.side.base.target, self.error)
 
     def clear_the_way(self) -> None:
-        """Where this connect replaces a connection: end that one. Never blocks.
+        """Where this connect replaces a connection: end that one; see :mod:`poolhouse.pool.way`. Never blocks."""
+        try:
+            self.permit.clear_the_way(self.way)
+        finally:
+            if self.way.blocked:
+                # Whatever becomes of the borrower now, the permit lasts until then.
+                self.way.then(self._hold)
 
-        Before anything else is done with the permit: one that is given up must not bring the old connection
-        back. One that its abort does not end on the wire is closed before the connect begins, where it is of
-        the same side, so that no more are open than may be (I1).
-        """
-        stale = self.permit.take_stale()
-        if stale is None:
-            return
-        self.permit.stale_closed()
-        connection, side = stale
-        if side.shut(connection) or side is not self.side:
-            side.finish(connection, None)
-        else:
-            self._stale = connection
+    def _hold(self) -> None:
+        """Nothing: to refer to it was enough."""
+
+    def take_up(self) -> bool:
+        """Whether the caller is the one who begins it, or who gives it up."""
+        try:
+            self._ticket.pop()
+        except IndexError:
+            return False
+        return True
+
+    @property
+    def taken_up(self) -> bool:
+        """Whether it was begun, or given up."""
+        return not self._ticket
 
     def abandon(self) -> None:
-        """It will not be begun: somebody gave a connection back."""
-        self._give_back(self.permit.give_up)
+        """It will not be begun: somebody gave a connection back, or nobody can wait for the way."""
+        if self.take_up():
+            self.way.then(self.permit.give_up)
 
     def fail(self) -> None:
-        """Tell the borrower, and give the place back."""
-        self._give_back(self.permit.failed)
-
-    def _give_back(self, free: Callable[[], None]) -> None:
-        """Call *free*: at once, or when the connection in the way is closed (I1). Not only when whatever still refers
-        to this is collected.
-        """
-        stale, self._stale = self._stale, None
-        if stale is None:
-            free()
-        else:
-            self.side.finish(stale, _Place(free))
+        """Tell the borrower, and give the place back: at once, or when a connection that it opened is closed (I1)."""
+        self.way.then(self.permit.failed)
 
     def note_failure(self, error: BaseException) -> None:
         """Keep the error for the borrower and for the time-outs of others."""
@@ -133,10 +129,12 @@ class Creating:
             self.outlook.learn(self.side.base, connection)
         except BaseException:
             # Of a signal, say. It is open, and nobody else knows of it.
-            if self.side.shut(connection):
+            self.way = way = Way()
+            if self.side.shut(connection, []):
                 self.side.finish(connection, None)
             else:
-                self._stale = connection
+                way.pending = True
+                self.side.finish(connection, way)
             raise
         return connection
 
@@ -145,6 +143,41 @@ class ThreadCreating(Creating):
     """A connect in a thread."""
 
     side: ThreadSide
+
+    def begin(self, context: Context | None = None) -> None:
+        """Connect in a helper thread, once the way is open. *context*: the context variables that the connect sees.
+
+        Raises:
+            RuntimeError: No thread can be started.
+        """
+        if self.way.blocked:
+            self.way.then(lambda: self._begin_later(context))
+        elif self.take_up():
+            helpers.run(self.run, context)
+
+    def _begin_later(self, context: Context | None) -> None:
+        if not self.take_up():
+            return
+        try:
+            helpers.run(self.run, context)
+        except RuntimeError as error:
+            self.error = error
+            self.fail()
+
+    def wait_for_way(self, until: float) -> bool:
+        """Whether the way is open, by *until* (seconds of our clock) at the latest. If not, this is given up."""
+        if not self.way.blocked:
+            return True
+        opened = threading.Lock()
+        opened.acquire()
+        self.way.then(opened.release)
+        is_open = False
+        try:
+            is_open = opened.acquire(timeout=min(max(until - monotonic(), 0.0), threading.TIMEOUT_MAX))
+        finally:
+            if not is_open:
+                self.abandon()
+        return is_open
 
     def run(self) -> None:
         """Connect, and report to the core. Raises nothing: the waiter it was made for is told."""
@@ -175,15 +208,12 @@ class ThreadCreating(Creating):
     def _connect(self) -> Any:
         pauses = attempts(self.retry_until)
         while True:
-            stale, self._stale = self._stale, None
-            if stale is not None:
-                self.side.close(stale, None)
             try:
                 return self.accept(self.side.connector.connect())
             except Exception as error:
                 self.note_failure(error)
                 pause = next(pauses, None)
-                if pause is None:
+                if pause is None or self.way.blocked:
                     raise
                 sleep(pause)
 

@@ -11,9 +11,10 @@ import logging
 import sys
 from collections.abc import Generator
 from dataclasses import dataclass
-from time import monotonic, sleep
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
+from poolhouse._core import monotonic
 from poolhouse.errors import ConfigError
 from poolhouse.options import SECONDS
 
@@ -90,14 +91,14 @@ def drain(target: Any, deadline: float) -> DrainReport:
 
 async def drain_async(target: Any, deadline: float) -> DrainReport:
     """As :func:`drain`, without blocking the event loop."""
-    import asyncio
+    from poolhouse.pool import timers
 
     pool = pool_of(target)
     script = _drain(pool, deadline)
     try:
         while True:
             pause = next(script)
-            await asyncio.sleep(pause)
+            await timers.sleep(pause)
     except StopIteration as end:
         close = pool.close_all()
         if close is not None:
@@ -148,11 +149,14 @@ def _drain(pool: PoolFace[Any], deadline: float) -> Generator[float, None, Drain
         yield min(pause, left)
         pause = min(pause * 1.5, LONGEST_LOOK)
     holders = tuple(pool.holders())
+    struck: list[BaseException] = []
     for _slot, connection, side in pool._lent():
-        side.shut(connection)
+        side.shut(connection, struck)
     report = DrainReport(monotonic() - began, lent, holders)
     if holders:
         logger.warning("%s: %s", pool.title, report)
+    if struck:
+        raise struck[0]
     return report
 
 

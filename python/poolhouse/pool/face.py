@@ -8,10 +8,10 @@ import sys
 import warnings
 import weakref
 from dataclasses import replace
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from poolhouse import _core
+from poolhouse._core import monotonic
 from poolhouse.config import PoolConfig, pool_options
 from poolhouse.errors import PoolClosed, PoolTimeout, TooManyWaiters
 from poolhouse.events import PoolEvents, collect_events, watched

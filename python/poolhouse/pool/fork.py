@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["inherited", "register"]
 
+#: What notes which of its threads is at work, and must not in a child, where no thread of the parent is.
+FORGETFUL = ("poolhouse.pool.helpers", "poolhouse.pool.stopped", "poolhouse.connectors.kill")
+
 # The states first, then the faces that share one: in the order in which they were made.
 _pools: dict[int, weakref.ref[PoolFace[Any]]] = {}
 _next = 0
@@ -41,9 +44,10 @@ def register(pool: PoolFace[Any]) -> None:
 
 def _in_child() -> None:
     _core.forked()
-    helpers = sys.modules.get("poolhouse.pool.helpers")
-    if helpers is not None:
-        helpers.forget()
+    for name in FORGETFUL:
+        module = sys.modules.get(name)
+        if module is not None:
+            module.forget()
     for reference in list(_pools.values()):
         pool = reference()
         if pool is not None:

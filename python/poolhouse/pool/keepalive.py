@@ -8,9 +8,9 @@ since its last loan, and keeps its place in the order of return.
 from __future__ import annotations
 
 from collections.abc import Generator
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from poolhouse._core import monotonic
 from poolhouse.pool.steps import Ping
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from poolhouse import threads
+from poolhouse._core import monotonic
 
 if TYPE_CHECKING:
     from poolhouse.config import PoolConfig

@@ -19,8 +19,9 @@ import asyncio
 import math
 import weakref
 from collections.abc import Callable, Iterable
-from time import monotonic
 from typing import Any
+
+from poolhouse._core import monotonic
 
 __all__ = ["KnownTasks"]
 

@@ -12,10 +12,12 @@ import math
 import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from time import monotonic
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from poolhouse._core import monotonic
 from poolhouse.connectors.base import AsyncConnector
+from poolhouse.pool import stopped, timers
 from poolhouse.pool.creating import Creating, attempts
 from poolhouse.pool.sides import Side, logger
 
@@ -29,6 +31,8 @@ __all__ = ["LoopSide", "TaskCreating"]
 
 #: Seconds that ``close_all`` waits for drivers to close their connections.
 CLOSE_PATIENCE = 5.0
+#: Seconds after which an alarm that has not rung will not; the loop may be busy.
+LATE = 0.1
 
 
 class _Job:
@@ -118,7 +122,9 @@ class LoopSide(Side):
         self._connects: set[asyncio.Task[None]] = set()
         #: What other threads have for this loop to close, and it has not come to.
         self._coming: set[weakref.ref[_Coming]] = set()
-        self._alarm: asyncio.TimerHandle | None = None
+        #: Connects that wait for the end of the connection whose place they have.
+        self._blocked: set[TaskCreating] = set()
+        self._alarm: timers.Timer | None = None
         self._alarm_at = math.inf
         self._keeps_alive = False
 
@@ -152,36 +158,76 @@ class LoopSide(Side):
         """Wake the tasks that wait on this loop for *pool* once their time has come, the first at *when* (seconds of
         ``time.monotonic()``). Called on this loop. Keeps no pool alive.
         """
-        if self._alarm is not None:
-            if self._alarm_at <= when:
-                return
-            self._alarm.cancel()
-        self._alarm_at = when
-        self._alarm = self.loop.call_later(max(when - monotonic(), 0.0), self._ring, weakref.ref(pool))
+        now = monotonic()
+        before = self._alarm
+        # One that is late was lost: the loop's clock was stopped after it was set.
+        if before is not None and now - LATE <= self._alarm_at <= when:
+            return
+        # In this order: an exception of a signal handler that comes in between leaves one alarm too many, never none.
+        alarm = timers.call_later(self.loop, when - now, partial(self._ring, weakref.ref(pool)))
+        self._alarm_at, self._alarm = when, alarm
+        if before is not None:
+            before.cancel()
 
     def _ring(self, reference: weakref.ref[AsyncConnectionPool[Any]]) -> None:
-        self._alarm = None
+        before, self._alarm = self._alarm, None
+        if before is not None:
+            # It may be another one.
+            before.cancel()
         pool = reference()
-        if pool is not None:
+        if pool is None:
+            return
+        try:
             when = pool._ring(self.group)
             if when is not None:
                 self.set_alarm(pool, when)
+        except BaseException:
+            # Of a signal handler. Those who wait on have no other alarm.
+            self.loop.call_soon(self._ring, reference)
+            raise
 
-    def begin(self, creating: TaskCreating) -> asyncio.Task[None]:
-        """Connect, in a task of its own."""
+    def begin(self, creating: TaskCreating) -> asyncio.Task[None] | None:
+        """Connect, in a task of its own, once the way is open; the task, where that is now. Called on this loop."""
+        if creating.way.blocked:
+            self._blocked.add(creating)
+            creating.way.then(lambda: self._begin_from_anywhere(creating))
+            return None
+        return self._begin(creating)
+
+    def _begin(self, creating: TaskCreating) -> asyncio.Task[None] | None:
+        self._blocked.discard(creating)
+        if not creating.take_up():
+            return None
         task = self.keep(creating.run, creating.fail)
         self._connects.add(task)
         task.add_done_callback(self._connects.discard)
         return task
 
+    def _begin_from_anywhere(self, creating: TaskCreating) -> None:
+        if asyncio._get_running_loop() is self.loop:
+            self._begin(creating)
+            return
+
+        def give_up() -> None:
+            if creating.take_up():
+                creating.fail()
+
+        try:
+            self.loop.call_soon_threadsafe(self._begin, creating)
+        except RuntimeError:
+            logger.debug("%s: the event loop is closed", self.title)
+            give_up()
+        else:
+            text = f"{self.title}: a connect is given up"
+            stopped.watch(self.loop, lambda: creating.taken_up, give_up, text)
+
     def open_ahead(self, permit: Permit, outlook: Outlook) -> None:
         """Connect for nobody in particular, on this loop; called from any thread."""
-        creating = TaskCreating(permit, self, outlook, 0.0)
-        try:
-            self.loop.call_soon_threadsafe(self.begin, creating)
-        except RuntimeError:
-            # Closed: the permit comes back with the token.
-            logger.debug("%s: the event loop is closed", self.title)
+        # On a loop that stands still it would be begun never, or when nobody expects it.
+        if self.loop.is_running():
+            self._begin_from_anywhere(TaskCreating(permit, self, outlook, 0.0))
+        else:
+            permit.give_up()
 
     def keep_alive(self, pool: AsyncConnectionPool[Any]) -> None:
         """Have a task ping what is silent, unless the last one still does; called from any thread."""
@@ -208,22 +254,32 @@ class LoopSide(Side):
         self._keeps_alive = False
 
     def finish(self, connection: Any, closing: Ending | None) -> None:
-        """Close on this loop, from any thread. *closing*: the place, where it is not free yet."""
+        """Close on this loop, from any thread. *closing*: the place, where it is not free yet.
+
+        A loop that has stopped and is not closed may close it later, or never: see :mod:`poolhouse.pool.stopped`.
+        """
         if self.loop.is_closed() or (closing is None and not self._can_close(connection)):
             if closing is not None:
                 closing.done()
             return
-        undo = None if closing is None else closing.done
+        ending = None if closing is None else _Ending(closing)
+        undo = None if ending is None else ending.done
         if asyncio._get_running_loop() is self.loop:
-            self.keep(lambda: self.close(connection, closing), undo)
-            return
-        coming = _Coming(self, lambda: self.close(connection, closing), undo)
-        self._coming.add(weakref.ref(coming, self._coming.discard))
-        try:
-            self.loop.call_soon_threadsafe(coming)
-        except RuntimeError:
-            # Closed since we looked; the place comes back with the token.
-            logger.debug("%s: the event loop of a connection is closed", self.title)
+            self.keep(lambda: self.close(connection, ending), undo)
+        else:
+            coming = _Coming(self, lambda: self.close(connection, ending), undo)
+            self._coming.add(weakref.ref(coming, self._coming.discard))
+            try:
+                self.loop.call_soon_threadsafe(coming)
+            except RuntimeError:
+                # Closed since we looked.
+                logger.debug("%s: the event loop of a connection is closed", self.title)
+                if ending is not None:
+                    ending.done()
+                return
+        if ending is not None:
+            text = f"{self.title}: a connection that only its event loop can close counts as closed"
+            stopped.watch(self.loop, lambda: ending.over, ending.done, text)
 
     async def close(self, connection: Any, closing: Ending | None) -> None:
         """Close now. Raises only a cancel: nobody waits for it."""
@@ -243,13 +299,20 @@ class LoopSide(Side):
                 coming()
         for task in set(self._connects):
             task.cancel()
-        until = self.loop.time() + CLOSE_PATIENCE
-        while self._tasks:
-            left = until - self.loop.time()
-            if left <= 0:
-                logger.warning("%s: %d connections are still being closed", self.title, len(self._tasks))
-                return
-            await asyncio.wait(set(self._tasks), timeout=left)
+        for creating in set(self._blocked):
+            self._blocked.discard(creating)
+            creating.abandon()
+        if not self._tasks:
+            return
+        late = self.loop.create_task(timers.sleep(CLOSE_PATIENCE))
+        try:
+            while self._tasks:
+                if late.done():
+                    logger.warning("%s: %d connections are still being closed", self.title, len(self._tasks))
+                    return
+                await asyncio.wait({*self._tasks, late}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            late.cancel()
 
     async def finished_there(self) -> None:
         """As :meth:`finished`, of a loop that runs in another thread; for as long, whether it comes round or not."""
@@ -265,10 +328,51 @@ class LoopSide(Side):
         await asyncio.wait((there,), timeout=CLOSE_PATIENCE)
 
 
+class _Ending:
+    """A place that comes back once, when its connection is closed, or when it counts as closed."""
+
+    def __init__(self, closing: Ending) -> None:
+        self._closing = closing
+        self.over = False
+
+    def done(self) -> None:
+        self.over = True
+        self._closing.done()
+
+
 class TaskCreating(Creating):
     """A connect in a task."""
 
     side: LoopSide
+
+    async def wait_for_way(self, until: float) -> bool:
+        """As :meth:`poolhouse.pool.creating.ThreadCreating.wait_for_way`."""
+        if not self.way.blocked:
+            return True
+        loop = self.side.loop
+        answer: asyncio.Future[bool] = loop.create_future()
+
+        def settle(is_open: bool) -> None:
+            if not answer.done():
+                answer.set_result(is_open)
+
+        def opened() -> None:
+            with suppress(RuntimeError):  # closed
+                loop.call_soon_threadsafe(settle, True)
+
+        self.way.then(opened)
+        timer = None
+        is_open = False
+        try:
+            if until != math.inf:
+                timer = timers.call_later(loop, until - monotonic(), lambda: settle(False))
+            is_open = await answer
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if not is_open:
+                self.abandon()
+        return is_open
 
     async def run(self) -> None:
         """Connect, and report to the core. Raises only a cancel: the waiter it was made for is told of the
@@ -303,14 +407,11 @@ class TaskCreating(Creating):
     async def _connect(self) -> Any:
         pauses = attempts(self.retry_until)
         while True:
-            stale, self._stale = self._stale, None
-            if stale is not None:
-                await self.side.close(stale, None)
             try:
                 return self.accept(await self.side.connector.connect())
             except Exception as error:
                 self.note_failure(error)
                 pause = next(pauses, None)
-                if pause is None:
+                if pause is None or self.way.blocked:
                     raise
-                await asyncio.sleep(pause)
+                await timers.sleep(pause)

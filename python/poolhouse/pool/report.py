@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from poolhouse import _core
+from poolhouse._core import monotonic
 from poolhouse.errors import PoolTimeout
 from poolhouse.pool import leaks
 from poolhouse.pool.sizes import Sizes
@@ -89,12 +89,13 @@ class Report(_core.Pool, Sizes):
         """The error of a borrower who waited in vain: it says why."""
         numbers = self._numbers()
         began = monotonic() - waited
+        closing = f", {numbers['closing']} closing" if numbers["closing"] else ""
         parts = [
             (
                 f"Connection pool exhausted: {self.title} (pool_size={numbers['pool_size']}, "
                 f"max_overflow={numbers['capacity'] - numbers['pool_size']}) had no connection within "
                 f"{waited:.2f} s: {numbers['lent']} lent, {numbers['idle']} idle, "
-                f"{numbers['connecting']} connecting, {numbers['waiting']} waiting"
+                f"{numbers['connecting']} connecting{closing}, {numbers['waiting']} waiting"
             )
         ]
         if numbers["idle"] and self.config.pool_pre_ping and self.outlook.silent_since > began:

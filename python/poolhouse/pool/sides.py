@@ -13,9 +13,9 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from poolhouse._core import monotonic
 from poolhouse.connectors.base import Connector, ConnectorBase
 from poolhouse.errors import told
 from poolhouse.pool import helpers
@@ -115,14 +115,19 @@ class Side:
         """Open and close by *connector* from now on: the same one, with hooks around it or without."""
         self.base = connector
 
-    def shut(self, connection: Any) -> bool:
-        """End *connection* on the wire, from any thread. False: only closing it does that."""
+    def shut(self, connection: Any, struck: list[BaseException]) -> bool:
+        """End *connection* on the wire, from any thread. False: only closing it does that.
+
+        What is no driver's error but a signal handler's, or the like, goes into *struck*, for the caller to raise once
+        the connection is dealt with.
+        """
         try:
             return self.base.abort(connection) or not self._can_close(connection)
-        except BaseException:
-            # Also what would end the program: nobody is here to be told, and the connection has still to be closed.
+        except Exception:
             logger.warning("%s: aborting a connection failed", self.title, exc_info=True)
-            return False
+        except BaseException as error:
+            struck.append(error)
+        return False
 
     def _can_close(self, connection: Any) -> bool:
         """Whether there is anything to close: a plain object has nothing."""

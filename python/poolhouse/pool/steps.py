@@ -15,10 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from poolhouse._core import Grant, Permit, Waiter
+from poolhouse._core import Grant, Permit, Waiter, monotonic
 from poolhouse.errors import ConnectFailed, PoolClosed, PoolTimeout, TooManyWaiters, told
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ __all__ = ["Begin", "ConnectHere", "Look", "Ping", "Step", "acquire", "connect_f
 
 #: Seconds of idleness below which a connection was opened, or given back, a moment ago.
 JUST_OPENED = 0.01
+#: Seconds that a borrower who waits for nobody waits for the end of the connection whose place it has.
+CLOSE_BOUND = 5.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,9 +54,13 @@ class Begin:
 
 @dataclass(slots=True, frozen=True)
 class ConnectHere:
-    """Connect in the borrower. Answer: a ``Grant``."""
+    """Connect in the borrower, once the way is open. Answer: a ``Grant``; None where it is not open by then, and the
+    connect is given up.
+    """
 
     creating: Creating
+    #: Seconds of our clock.
+    until: float
 
 
 @dataclass(slots=True, frozen=True)
@@ -163,12 +168,19 @@ def _acquire(
             elif isinstance(token, Permit):
                 permit, token = token, None
                 creating = pool.create(permit, deadline)
-                creating.clear_the_way()
+                try:
+                    creating.clear_the_way()
+                except BaseException:
+                    creating.abandon()
+                    raise
                 if pool.connects_in_borrower:
                     if waiter is not None:
                         waiter.resign()
                         waiter = None
-                    token = yield ConnectHere(creating)
+                    until = deadline if timeout > 0 else monotonic() + CLOSE_BOUND
+                    token = yield ConnectHere(creating, until)
+                    if token is None:
+                        raise pool.exhausted(monotonic() - began)
                     continue
                 # First back into the queue, then the connect: its end must find the waiter there.
                 try:
@@ -183,8 +195,9 @@ def _acquire(
                 if token is None:
                     permit.made_for(waiter)
                     if timeout <= 0:
-                        # Nobody is waited for but our own connect, which has a bound of its own.
-                        deadline = math.inf
+                        # Nobody is waited for but our own connect, which has a bound of its own; the end of a
+                        # connection in its way has none.
+                        deadline = monotonic() + CLOSE_BOUND if creating.way.blocked else math.inf
                     yield Begin(creating)
                 else:
                     creating.abandon()

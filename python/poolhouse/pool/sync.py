@@ -6,14 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import copy_context
-from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, Unpack, cast
 
-from poolhouse._core import connection_of
+from poolhouse._core import connection_of, monotonic
 from poolhouse.config import PoolOptions, pool_signature
 from poolhouse.connectors.base import Connector, as_connector
 from poolhouse.errors import PoolClosed
-from poolhouse.pool import helpers, keepalive, keeper, steps
+from poolhouse.pool import keepalive, keeper, steps
 from poolhouse.pool.creating import ThreadCreating
 from poolhouse.pool.face import IN_PLACE, PoolFace
 from poolhouse.pool.sides import ThreadSide, logger
@@ -151,13 +150,13 @@ class ConnectionPool(PoolFace[C]):
             case steps.Begin(creating):
                 assert isinstance(creating, ThreadCreating)
                 try:
-                    helpers.run(creating.run, copy_context())
+                    creating.begin(copy_context())
                 except RuntimeError:
                     # No thread can be started: the borrower connects by itself, and its time-out holds after that only.
                     creating.run()
-            case steps.ConnectHere(creating):
+            case steps.ConnectHere(creating, until):
                 assert isinstance(creating, ThreadCreating)
-                return creating.run_here()
+                return creating.run_here() if creating.wait_for_way(until) else None
             case steps.Ping(connection, timeout):
                 return self._ping(connection, timeout)
             case steps.CheckOut(connection):

@@ -24,10 +24,10 @@ import weakref
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import monotonic
 from typing import Any, Self
 
 from poolhouse import threads
+from poolhouse._core import monotonic
 from poolhouse.errors import ConnectFailed, PoolClosed, PoolTimeout, TooManyWaiters
 from poolhouse.options import CONNECTION_OPTIONS, POOL_OPTIONS
 from poolhouse.pool.drain import pool_of

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
-from time import monotonic
 from typing import Any, Self
+
+from poolhouse._core import monotonic
 
 from .health import NOTICE, HealthBase, PoolHealth, checked_interval
 

@@ -93,7 +93,7 @@ class PoolManager:
 
         A pool that cannot be closed is logged, and does not keep the others from it.
         """
-        from time import monotonic
+        from poolhouse._core import monotonic
 
         until = monotonic() + SECONDS.check(deadline, argument="deadline")
         pools = list(reversed(cls.registered()))

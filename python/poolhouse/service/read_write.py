@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+from poolhouse._core import monotonic
 from poolhouse.cluster.route import is_read
 from poolhouse.cluster.sticky import Sticky
 from poolhouse.engine.cluster import Cluster

@@ -119,6 +119,11 @@ impl<S: Default, N: Default> Pool<S, N> {
         }
     }
 
+    /// Whether this slot is lent, or in the hand of whoever ends its loan.
+    pub fn is_lent(&self, slot: u32) -> bool {
+        self.slot(slot).word().is(State::Lent)
+    }
+
     /// Whether this loan still lasts.
     pub fn is_current(&self, loan: Loan) -> bool {
         self.slot(loan.slot).word() == loan.word()

@@ -3,6 +3,7 @@
 use crate::gate::{CLOSED, SUSPENDED};
 use crate::planted::{planted, Fault};
 use crate::pool::{Host, Pool};
+use crate::settle::Unwanted;
 use crate::slot::{Group, Hand, Loan, SlotWord, State};
 use crate::sync::LOAD;
 use crate::waiter::{NodeWord, Ticket, Verdict};
@@ -105,6 +106,12 @@ impl<S: Default, N: Default> Pool<S, N> {
     /// A permit is not used: no connect was tried.
     pub fn give_up(&self, host: &impl Host, hand: Hand, now: u64) {
         self.hand_over(host, hand, now, false);
+    }
+
+    /// A permit is not used, and the connection in its way has not been closed: [`Host::close`] is called for that one, and the place is
+    /// taken until it is `closed` (I1).
+    pub fn close_stale(&self, host: &impl Host, hand: Hand) {
+        self.shut(host, hand, Unwanted::Uncounted);
     }
 
     /// The engine has shut a connection down that [`Host::close`] was called for.

@@ -19,6 +19,9 @@ const NOTED: usize = 64;
 /// The least time between two rings (ns): tasks that came at about the same time are woken together.
 const PAUSE: u64 = 1_000_000;
 
+/// How late (ns) an alarm may be that still counts as set; the event loop may be busy.
+const OVERDUE: u64 = 100_000_000;
+
 /// By group: when its alarm rings (ns), or 0 where none is set. Written and read by the group's own event loop.
 pub(crate) struct Alarms([AtomicU64; NOTED]);
 
@@ -29,13 +32,14 @@ impl Default for Alarms {
 }
 
 impl Alarms {
-    /// Whether the alarm of *group* must be set for a task that wants to be woken at *until*; if so it counts as set.
+    /// Whether the alarm of *group* must be set for a task that wants to be woken at *until*; if so it counts as set. Whoever then fails to
+    /// set it notes that. One that should have rung long ago was lost with an exception that struck where it was set anew.
     pub(crate) fn must_be_set(&self, group: Group, until: u64) -> bool {
         let Some(alarm) = self.0.get(group as usize) else {
             return true;
         };
         let set = alarm.load(Ordering::Relaxed);
-        if set != 0 && set <= until {
+        if set != 0 && set <= until && clock::fine() <= set.saturating_add(OVERDUE) {
             return false;
         }
         alarm.store(until, Ordering::Relaxed);

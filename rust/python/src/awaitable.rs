@@ -1,11 +1,21 @@
 //! An awaitable that is done: what the async face returns where nothing has to be waited for. No future, no task.
 
+use crate::owns::Owns;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::PyTraverseError;
 
 /// Awaiting it gives None at once. There is one for all.
 #[pyclass(frozen, module = "poolhouse._core")]
 pub(crate) struct Done;
+
+impl Owns for Done {
+    /// Nothing.
+    fn show(&self, _visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        Ok(())
+    }
+}
 
 #[pymethods]
 impl Done {

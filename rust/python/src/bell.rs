@@ -18,6 +18,7 @@
 //! it is raised. In debug mode each step is a callback of its own, so that asyncio's log of slow callbacks names the task.
 
 use crate::calls;
+use crate::owns::Owns;
 use crate::running::running_loop;
 use crate::sleeper::{Sleeper, Step};
 use poolhouse_core::{Group, Ticket};
@@ -170,6 +171,16 @@ impl Ring {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.show(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.abandon();
+    }
+}
+
+impl Owns for Ring {
+    fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.running)?;
         if self.owns.load(Ordering::Relaxed) {
             // Nobody who holds it lets the collector run; if one did, what is not shown just stays.
@@ -180,10 +191,6 @@ impl Ring {
             }
         }
         Ok(())
-    }
-
-    fn __clear__(&self) {
-        self.abandon();
     }
 }
 

@@ -104,9 +104,9 @@ impl Borrow<'_> {
     fn obey(&self, waiter: Waiter, polled: Polled) -> PyResult<(Loan, Py<PyAny>)> {
         let py = self.pool.py();
         match polled {
-            Polled::Lent(loan, vet) => self.granted(Grant::new(waiter.shared().clone(), loan, vet), vet),
+            Polled::Lent(loan, vet) => self.granted(waiter.grant(loan, vet), vet),
             Polled::Create(hand) => {
-                let permit = Py::new(py, Permit::new(waiter.shared().clone(), hand))?.into_any();
+                let permit = Py::new(py, waiter.permit(hand))?.into_any();
                 let waiter = Py::new(py, waiter)?.into_any();
                 self.go_on(Some(permit), Some(waiter))
             }

@@ -6,7 +6,7 @@ use crate::calls::{self, guarded};
 use crate::clock;
 use crate::errors::no_connection;
 use crate::giving_back::Ended;
-use crate::lease::{Lease, Owner};
+use crate::lease::{tracked, Lease, Owner};
 use crate::pool::Pool;
 use crate::running::{current_task, lane, running_loop, thread_ident};
 use crate::shared::Shared;
@@ -62,8 +62,8 @@ impl Pool {
     /// The uncontended borrow.
     #[inline(always)]
     pub(crate) fn borrow_now(&self, py: Python<'_>, slf: &Py<Pool>) -> PyResult<Now> {
-        let shared = self.shared()?;
         let (group, task) = self.borrower(py, slf)?;
+        let shared = self.shared()?;
         let thread = thread_ident();
         let found = match shared.core.try_acquire(group, lane(thread), clock::coarse()) {
             Some(found) => found,
@@ -91,7 +91,8 @@ impl Pool {
             return None;
         }
         match shared.core.acquire(&shared.host(py), wish(group, false, false)) {
-            Acquired::Lent(loan, vet) => Some((loan, vet)),
+            // Waking somebody may have run a signal handler that forked.
+            Acquired::Lent(loan, vet) if shared.is_ours() => Some((loan, vet)),
             // Closed, or nothing to be had: the whole way finds that again, and says it.
             _ => None,
         }
@@ -99,10 +100,10 @@ impl Pool {
 
     /// The loan and the connection of a grant.
     pub(crate) fn redeem(&self, py: Python<'_>, grant: &Grant) -> PyResult<(Loan, Py<PyAny>)> {
-        let connection = grant.connection(py)?;
-        let loan = grant.claim(py)?;
         let task = if self.is_async() { current_task(py, &running_loop(py)?)? } else { 0 };
-        self.shared()?.core.data(loan.slot).note_holder(thread_ident(), task);
+        let connection = grant.connection(py)?;
+        let (shared, loan) = grant.claim(py)?;
+        shared.core.data(loan.slot).note_holder(thread_ident(), task);
         Ok((loan, connection))
     }
 
@@ -157,7 +158,7 @@ impl Pool {
             }
         };
         // The lease first: from here on it undoes whatever fails.
-        let lease = Bound::new(py, Lease::active(owner, loan, connection, place))?;
+        let lease = tracked(Bound::new(py, Lease::active(owner, loan, connection, place))?);
         slf.get().note_place(py, loan, lease.get().place())?;
         Ok(lease)
     }

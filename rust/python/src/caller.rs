@@ -5,8 +5,11 @@
 //! frame is private and differs between versions: [`calibrate`] finds the place at import, by looking for the frame that
 //! `PyEval_GetFrame` names, and where it is not found exactly once, the frame object is used after all.
 
+use crate::owned::show_pointer;
 use pyo3::ffi;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::PyTraverseError;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,6 +21,11 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) const NOWHERE: Place = Place { code: ptr::null_mut(), instruction: 0 };
+
+    /// For the garbage collector.
+    pub(crate) fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        show_pointer(self.code, visit)
+    }
 
     /// Drop the code object.
     #[inline(always)]

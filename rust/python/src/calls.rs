@@ -6,6 +6,7 @@
 //! that stops the unwinding by hanging the thread: the process ends without it, as it would have done anyway. PyO3 does the
 //! same where it takes the GIL itself.
 
+use crate::struck;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -83,13 +84,21 @@ pub(crate) fn method_without_arguments<'py>(
     unsafe { Bound::from_owned_ptr_or_err(py, result) }
 }
 
-/// Run Python code from a place that can raise nothing: a pending exception stays, one that escapes is reported.
+/// Run Python code from a place that can raise nothing: a pending exception stays, one that escapes is reported, or raised a little later.
 pub(crate) fn guarded(py: Python<'_>, work: impl FnOnce(Python<'_>) -> PyResult<()>) {
+    apart(py, |py| {
+        if let Err(error) = work(py) {
+            struck::tell(py, error);
+        }
+    });
+}
+
+/// Run Python code beside a pending exception, which stays.
+pub(crate) fn apart<R>(py: Python<'_>, work: impl FnOnce(Python<'_>) -> R) -> R {
     let pending = PyErr::take(py);
-    if let Err(error) = work(py) {
-        error.write_unraisable(py, None);
-    }
+    let done = work(py);
     if let Some(pending) = pending {
         pending.restore(py);
     }
+    done
 }

@@ -39,6 +39,10 @@ impl Pool {
         if let Some(hooks) = self.hooks.get() {
             if hooks.reset.is_some() || hooks.judge.is_some() || hooks.raw_taints {
                 verdict.ask(py, slf, hooks, connection, error, raw);
+                if !shared.is_ours() {
+                    // The connector forked: the loan stays with the parent.
+                    return verdict.raised.map_or(Ok(()), Err);
+                }
             }
         }
         data.forget_holder(py);
@@ -56,7 +60,8 @@ impl Pool {
             }
             shared.core.discard(&host, loan, clock::fine())
         };
-        verdict.raised.map_or(Ok(()), Err)
+        let struck = host.raise();
+        verdict.raised.map_or(struck, Err)
     }
 
     /// Give back what *connection* holds. *keep*: it may be lent again.

@@ -14,8 +14,8 @@
 //! | `tokens` | what the slow path in Python holds while it decides |
 //! | `shared`, `host` | the core's state with the connections in it, and what the core asks of us |
 //! | `slot_data`, `waker` | what is kept for each connection, and for each waiter |
-//! | `owned` | references in words that threads swap |
-//! | `calls` | calls into Python that survive the end of the interpreter |
+//! | `owned`, `owns` | references in words that threads swap; what a native object shows to the garbage collector |
+//! | `calls`, `struck` | calls into Python that survive the end of the interpreter; what a signal handler raised meanwhile |
 //! | `caller`, `running` | who borrows, and from which line |
 //! | `report`, `verbose` | numbers, holders, DEBUG lines |
 //! | `awaitable` | an awaitable that is done |
@@ -48,6 +48,7 @@ mod lease;
 mod loop_watch;
 mod loops;
 mod owned;
+mod owns;
 mod parker;
 mod pool;
 mod report;
@@ -55,6 +56,7 @@ mod running;
 mod shared;
 mod sleeper;
 mod slot_data;
+mod struck;
 mod tokens;
 mod verbose;
 mod waiting;
@@ -84,19 +86,44 @@ fn immortalise<T: pyo3::PyTypeInfo>(py: Python<'_>) {
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     caller::calibrate();
-    module.add_class::<pool::Pool>()?;
-    module.add_class::<lease::Lease>()?;
+    owns::finalise::<lease::Lease>(module.py());
     #[cfg(Py_GIL_DISABLED)]
     immortalise::<lease::Lease>(module.py());
-    module.add_class::<tokens::Grant>()?;
-    module.add_class::<tokens::Permit>()?;
-    module.add_class::<tokens::Waiter>()?;
-    module.add_class::<tokens::Closing>()?;
-    module.add_class::<waiting::Waiting>()?;
-    module.add_class::<sleeper::Sleeper>()?;
-    module.add_class::<awaitable::Done>()?;
+    #[cfg(not(Py_GIL_DISABLED))]
+    owns::classes!(
+        module,
+        [
+            pool::Pool,
+            lease::Lease,
+            tokens::Grant,
+            tokens::Permit,
+            tokens::Waiter,
+            tokens::Closing,
+            waiting::Waiting,
+            sleeper::Sleeper,
+            awaitable::Done,
+        ],
+        [bell::Ring, parker::Parker]
+    );
+    #[cfg(Py_GIL_DISABLED)]
+    owns::classes!(
+        module,
+        [
+            pool::Pool,
+            lease::Lease,
+            tokens::Grant,
+            tokens::Permit,
+            tokens::Waiter,
+            tokens::Closing,
+            waiting::Waiting,
+            sleeper::Sleeper,
+            awaitable::Done,
+        ],
+        [bell::Ring, parker::Parker, lease::Door]
+    );
     module.add("MAX_CAPACITY", poolhouse_core::MAX_CAPACITY)?;
     module.add_function(wrap_pyfunction!(fork::forked, module)?)?;
+    module.add_function(wrap_pyfunction!(clock::monotonic, module)?)?;
     module.add_function(wrap_pyfunction!(verbose::set_verbose, module)?)?;
     module.add_function(wrap_pyfunction!(lease::connection_of, module)?)?;
     module.add_function(wrap_pyfunction!(notes_places_fast, module)?)?;

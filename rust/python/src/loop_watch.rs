@@ -13,9 +13,11 @@
 use crate::calls;
 use crate::pool::Pool;
 use poolhouse_core::Group;
+use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+use pyo3::PyTraverseError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 struct Watched {
@@ -86,6 +88,19 @@ impl LoopWatch {
     pub(crate) fn take_back(&self, pool: &Bound<'_, Pool>, running: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         if self.any_ended(pool.py(), running)? {
             calls::method(pool, intern!(pool.py(), "reclaim_from_loops"), ())?;
+        }
+        Ok(())
+    }
+
+    /// For the garbage collector.
+    pub(crate) fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Held by nobody who would let the collector run; if it were, what is not shown just stays.
+        let Ok(list) = self.0.try_lock() else { return Ok(()) };
+        for watched in list.iter() {
+            match &watched.event_loop {
+                Reference::Weak(reference) => visit.call(reference)?,
+                Reference::Strong(event_loop) => visit.call(event_loop)?,
+            }
         }
         Ok(())
     }

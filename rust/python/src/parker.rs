@@ -11,11 +11,14 @@
 
 use crate::calls;
 use crate::clock;
+use crate::owns::Owns;
 use crate::running::thread_ident;
 use crate::waker::Waker;
+use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::PyTraverseError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::Duration;
@@ -28,6 +31,13 @@ const LONGEST: f64 = 9_000_000_000.0;
 pub(crate) struct Parker {
     woken: AtomicBool,
     thread: Thread,
+}
+
+impl Owns for Parker {
+    /// Nothing of Python.
+    fn show(&self, _visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        Ok(())
+    }
 }
 
 impl Parker {
@@ -110,6 +120,11 @@ fn is_native(class: &Bound<'_, PyAny>) -> PyResult<bool> {
         Ok::<_, PyErr>((made_by == "_thread").then(|| class.clone().unbind()))
     })?;
     Ok(own.as_ref().is_some_and(|own| own.is(class)))
+}
+
+/// Whether this is the thread that runs signal handlers. False where that cannot be told.
+pub(crate) fn in_main_thread(py: Python<'_>) -> bool {
+    threading(py).and_then(is_main).unwrap_or(false)
 }
 
 /// Whether this is the thread that runs signal handlers.

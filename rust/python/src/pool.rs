@@ -13,8 +13,9 @@ use crate::errors::Kind;
 use crate::hooks::{HookChain, Hooks};
 #[cfg(Py_GIL_DISABLED)]
 use crate::lease::Doors;
-use crate::lease::{Lease, Owner};
+use crate::lease::{tracked, Lease, Owner};
 use crate::loops::Loops;
+use crate::owns::Owns;
 use crate::report;
 use crate::running::{running_loop, thread_ident};
 use crate::shared::Shared;
@@ -223,7 +224,7 @@ impl Pool {
             let arguments = (optional(seconds), settings, database, session_id);
             return calls::method(slf, intern!(py, "_configured"), arguments);
         }
-        Ok(Bound::new(py, Lease::new(Owner::new(slf)?, seconds))?.into_any())
+        Ok(tracked(Bound::new(py, Lease::new(Owner::new(slf)?, seconds))?).into_any())
     }
 
     /// A connection that can be had without any wait and any I/O, or None.
@@ -284,7 +285,10 @@ impl Pool {
 
     fn _close(&self, py: Python<'_>) -> PyResult<bool> {
         let shared = self.shared()?;
-        Ok(shared.core.close(&shared.host(py)))
+        let host = shared.host(py);
+        let first = shared.core.close(&host);
+        host.raise()?;
+        Ok(first)
     }
 
     #[getter]
@@ -294,8 +298,9 @@ impl Pool {
 
     fn _evict(&self, py: Python<'_>) -> PyResult<()> {
         let shared = self.shared()?;
-        shared.core.evict(&shared.host(py));
-        Ok(())
+        let host = shared.host(py);
+        shared.core.evict(&host);
+        host.raise()
     }
 
     fn _suspect(&self) -> PyResult<()> {
@@ -305,14 +310,16 @@ impl Pool {
 
     fn _reap(&self, py: Python<'_>, least: u32, linger: Option<f64>) -> PyResult<()> {
         let shared = self.shared()?;
-        shared.core.reap(&shared.host(py), clock::fine(), least, linger.map(clock::nanoseconds));
-        Ok(())
+        let host = shared.host(py);
+        shared.core.reap(&host, clock::fine(), least, linger.map(clock::nanoseconds));
+        host.raise()
     }
 
     fn _resize(&self, py: Python<'_>, pool_size: u32, max_overflow: u32) -> PyResult<()> {
         let shared = self.shared()?;
-        shared.core.resize(&shared.host(py), pool_size, max_overflow);
-        Ok(())
+        let host = shared.host(py);
+        shared.core.resize(&host, pool_size, max_overflow);
+        host.raise()
     }
 
     fn _suspend(&self) -> PyResult<()> {
@@ -400,20 +407,26 @@ impl Pool {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.hooks.traverse(&visit)?;
-        let shared = self.shared.load(Ordering::Acquire);
-        if self.is_primary.load(Ordering::Relaxed) && !shared.is_null() {
-            // SAFETY: as in `shared`.
-            unsafe { (*shared).traverse(&visit)? };
-        }
-        #[cfg(Py_GIL_DISABLED)]
-        self.doors.traverse(&visit)?;
-        Ok(())
+        self.show(&visit)
     }
 
     #[cfg(Py_GIL_DISABLED)]
     fn __clear__(&self) {
         self.doors.clear();
+    }
+}
+
+impl Owns for Pool {
+    fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.hooks.traverse(visit)?;
+        let shared = self.shared.load(Ordering::Acquire);
+        if self.is_primary.load(Ordering::Relaxed) && !shared.is_null() {
+            // SAFETY: as in `shared`.
+            unsafe { (*shared).traverse(visit)? };
+        }
+        #[cfg(Py_GIL_DISABLED)]
+        self.doors.traverse(visit)?;
+        Ok(())
     }
 }
 

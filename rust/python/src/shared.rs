@@ -2,10 +2,11 @@
 
 use crate::alarms::Alarms;
 use crate::bell::Bells;
+use crate::fork::Process;
 use crate::loop_watch::LoopWatch;
 use crate::slot_data::{Open, SlotData};
 use crate::waker::NodeData;
-use poolhouse_core::Pool;
+use poolhouse_core::{Loan, Pool};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::PyTraverseError;
@@ -18,6 +19,8 @@ pub(crate) type Core = Pool<SlotData, NodeData>;
 /// The state that all faces of one pool have in common.
 pub(crate) struct Shared {
     pub(crate) core: Core,
+    /// Whose it is, with all that it holds: a forked child has states of its own.
+    made_in: Process,
     /// Borrowers that gave up in time; kept here, since the core does not know why a waiter leaves.
     pub(crate) timeouts: AtomicU64,
     /// All the time that served waiters waited, and the longest wait (ns).
@@ -35,6 +38,7 @@ impl Shared {
     pub(crate) fn new(core: Core) -> Self {
         Shared {
             core,
+            made_in: Process::this(),
             timeouts: AtomicU64::new(0),
             waited: AtomicU64::new(0),
             longest_wait: AtomicU64::new(0),
@@ -42,6 +46,12 @@ impl Shared {
             alarms: Alarms::default(),
             bells: Bells::default(),
         }
+    }
+
+    /// Whether it is this process's, and not the one of a parent.
+    #[inline(always)]
+    pub(crate) fn is_ours(&self) -> bool {
+        self.made_in.is_this()
     }
 
     /// One more owner of this state.
@@ -85,17 +95,33 @@ impl Shared {
         unsafe { (*self.core.data(slot).open.get()).take() }
     }
 
-    /// For the garbage collector: the connections, which may refer to anything.
+    /// For the garbage collector: the connections that are not out, which may refer to anything.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         for slot in 0..self.core.slots_used() {
-            // SAFETY: the collector runs while no other thread runs Python, and all who write do so attached to the interpreter.
-            if let Some(open) = unsafe { (*self.core.data(slot).open.get()).as_ref() } {
-                visit.call(&open.connection)?;
-                visit.call(&open.side)?;
+            if !self.core.is_lent(slot) {
+                self.show_open(slot, visit)?;
             }
+            self.core.data(slot).show_trace(visit)?;
         }
         for data in self.core.all_waiter_data() {
             data.traverse(visit)?;
+        }
+        self.loop_watch.show(visit)
+    }
+
+    /// For the garbage collector: the connection of *loan*, shown by its holder, while it lasts.
+    pub(crate) fn show_lent(&self, loan: Loan, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if self.core.is_current(loan) {
+            self.show_open(loan.slot, visit)?;
+        }
+        Ok(())
+    }
+
+    fn show_open(&self, slot: u32, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // SAFETY: the collector runs while no other thread runs Python, and all who write do so attached to the interpreter.
+        if let Some(open) = unsafe { (*self.core.data(slot).open.get()).as_ref() } {
+            visit.call(&open.connection)?;
+            visit.call(&open.side)?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@
 //! queued when it comes. Either way it is queued once, by whoever comes second.
 
 use crate::bell::{self, Bell};
+use crate::owns::Owns;
 use crate::shared::Shared;
 use poolhouse_core::{Group, Ticket};
 use pyo3::exceptions::asyncio::{CancelledError, InvalidStateError};
@@ -214,6 +215,16 @@ impl Sleeper {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.show(&visit)
+    }
+
+    fn __clear__(&self) {
+        drop(self.take_step());
+    }
+}
+
+impl Owns for Sleeper {
+    fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.running)?;
         // Held by nobody who would let the collector run; if it were, what is not shown just stays.
         if let Ok(state) = self.state.try_lock() {
@@ -226,9 +237,5 @@ impl Sleeper {
             }
         }
         Ok(())
-    }
-
-    fn __clear__(&self) {
-        drop(self.take_step());
     }
 }

@@ -4,9 +4,11 @@
 //! connection, and refers to no pool, so a pool whose last reference is dropped goes at once.
 
 use crate::caller::Place;
-use crate::owned::{drop_owned, owned};
+use crate::owned::{drop_owned, owned, show_pointer};
 use pyo3::ffi;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::PyTraverseError;
 use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
@@ -67,6 +69,11 @@ impl SlotData {
     pub(crate) fn set_trace(&self, py: Python<'_>, trace: Option<Py<PyAny>>) {
         let new = trace.map_or(ptr::null_mut(), Py::into_ptr);
         drop(owned(py, self.trace.swap(new, Ordering::AcqRel)));
+    }
+
+    /// For the garbage collector: what the tracer said.
+    pub(crate) fn show_trace(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        show_pointer(self.trace.load(Ordering::Acquire), visit)
     }
 
     /// What the tracer said.

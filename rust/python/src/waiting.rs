@@ -19,7 +19,8 @@ use crate::borrowing::Now;
 use crate::caller::Place;
 use crate::calls;
 use crate::clock;
-use crate::lease::Lease;
+use crate::lease::{tracked, Lease};
+use crate::owns::Owns;
 use crate::pool::Pool;
 use crate::running::running_loop;
 use crate::sleeper::Sleeper;
@@ -137,7 +138,8 @@ impl Waiting {
         let running = running_loop(py)?;
         let group = pool.group_of(py, &self.pool, &running)?;
         let shared = pool.shared()?;
-        match shared.core.acquire(&shared.host(py), wish_at(began, group, true, true)) {
+        let acquired = shared.core.acquire(&shared.host(py), wish_at(began, group, true, true));
+        match acquired {
             Acquired::Lent(loan, vet) => self.granted(py, began, Grant::new(shared.arc(), loan, vet), vet),
             Acquired::Create(hand) => {
                 let permit = Py::new(py, Permit::new(shared.arc(), hand))?;
@@ -193,7 +195,12 @@ impl Waiting {
             }
         }
         if until != u64::MAX && waiter.shared().alarms.must_be_set(waiter.group(), until) {
-            calls::method(self.pool.bind(py), intern!(py, "_set_alarm"), (clock::seconds(until),))?;
+            let set = calls::method(self.pool.bind(py), intern!(py, "_set_alarm"), (clock::seconds(until),));
+            if let Err(error) = set {
+                // A signal handler's exception, say: the next one to sleep sets it.
+                waiter.shared().alarms.note(waiter.group(), 0);
+                return Err(error);
+            }
         }
         self.phase = Phase::Asleep(waiter);
         Ok(Step::Sleep(sleeper.unbind()))
@@ -203,7 +210,7 @@ impl Waiting {
         match polled {
             Polled::Lent(loan, vet) => self.lent(py, &waiter, loan, vet),
             Polled::Create(hand) => {
-                let permit = Py::new(py, Permit::new(waiter.shared().clone(), hand))?.into_any();
+                let permit = Py::new(py, waiter.permit(hand))?.into_any();
                 let began = waiter.since();
                 let waiter = Py::new(py, waiter)?.into_any();
                 self.hand(py, began, Some(permit), Some(waiter))
@@ -213,7 +220,7 @@ impl Waiting {
     }
 
     fn lent(&mut self, py: Python<'_>, waiter: &Waiter, loan: Loan, vet: Vet) -> PyResult<Step> {
-        self.granted(py, waiter.since(), Grant::new(waiter.shared().clone(), loan, vet), vet)
+        self.granted(py, waiter.since(), waiter.grant(loan, vet), vet)
     }
 
     /// A grant: lend it, or have Python look at it first.
@@ -241,7 +248,7 @@ impl Waiting {
             Some(lease) => lease,
             None => {
                 let place = std::mem::replace(&mut self.place, Place::NOWHERE);
-                Py::new(py, Lease::at(self.pool.bind(py), place)?)?
+                tracked(Bound::new(py, Lease::at(self.pool.bind(py), place)?)?).unbind()
             }
         };
         let began = clock::seconds(began);
@@ -341,20 +348,28 @@ impl Waiting {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.pool)?;
-        if let Some(lease) = &self.lease {
-            visit.call(lease)?;
-        }
-        match &self.phase {
-            Phase::Handed(coroutine) => visit.call(coroutine),
-            Phase::Asleep(waiter) => waiter.traverse(&visit),
-            Phase::New(..) | Phase::Over => Ok(()),
-        }
+        self.show(&visit)
     }
 
     fn __clear__(&mut self) {
         self.phase = Phase::Over;
         self.lease = None;
+    }
+}
+
+impl Owns for Waiting {
+    fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.pool)?;
+        if let Some(lease) = &self.lease {
+            visit.call(lease)?;
+        }
+        self.place.show(visit)?;
+        match &self.phase {
+            Phase::Handed(coroutine) => visit.call(coroutine),
+            Phase::Asleep(waiter) => waiter.show(visit),
+            Phase::New(_, Some(grant)) => grant.show(visit),
+            Phase::New(_, None) | Phase::Over => Ok(()),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a waiter is woken: what the binding keeps for each of the core's waiters.
 
 use crate::calls::{self, guarded};
-use crate::owned::{drop_owned, owned};
+use crate::owned::{drop_owned, owned, show_pointer};
 use crate::parker::Parker;
 use crate::sleeper::Sleeper;
 use poolhouse_core::{Group, Ticket};
@@ -9,7 +9,6 @@ use pyo3::ffi;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::PyTraverseError;
-use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What the binding keeps for a waiter: how to wake it, and its group, in one word, so that whoever takes the one has the other with
@@ -81,12 +80,7 @@ impl WakerWord {
 
     /// For the garbage collector.
     pub(crate) fn traverse(self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let waker = self.pointer();
-        if waker.is_null() {
-            return Ok(());
-        }
-        // SAFETY: `Py` is a transparent pointer to an object, and this one is alive while a word owns it; it is only looked at.
-        visit.call(unsafe { &*ptr::from_ref(&waker).cast::<Py<PyAny>>() })
+        show_pointer(self.pointer(), visit)
     }
 
     /// Drop the pointer that this word owns.

@@ -5,12 +5,15 @@ use crate::awaitable::{done, thrown};
 use crate::borrowing::Now;
 use crate::caller;
 use crate::errors;
+use crate::owns::Owns;
 use crate::tokens::Grant;
 use pyo3::exceptions::{PyAttributeError, PyStopIteration, PyTypeError};
 use pyo3::ffi;
+use pyo3::gc::PyVisit;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use pyo3::PyTraverseError;
 use std::sync::atomic::Ordering;
 
 /// Names that are the lease's own; all others are the connection's.
@@ -175,6 +178,14 @@ impl Lease {
         } else {
             Ok(py.None())
         }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.show(&visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        self.take_apart(py);
     }
 
     /// The driver's own object.

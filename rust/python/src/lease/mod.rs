@@ -18,13 +18,13 @@
 //!                               └─── throw, close, drop ───► RETURNED
 //! ```
 
+mod garbage;
 mod methods;
 mod owner;
 
 use crate::blocking;
 use crate::borrowing::Now;
 use crate::caller::{self, Place};
-use crate::calls::{self, guarded};
 use crate::errors::{no_connection, Kind};
 use crate::fork::Process;
 use crate::giving_back::Ended;
@@ -32,15 +32,15 @@ use crate::pool::Pool;
 use crate::tokens::Grant;
 use crate::waiting::Waiting;
 use poolhouse_core::Loan;
-use pyo3::intern;
 use pyo3::prelude::*;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::OnceLock;
 
-#[cfg(Py_GIL_DISABLED)]
-pub(crate) use owner::Doors;
+pub(crate) use garbage::tracked;
 pub(crate) use owner::Owner;
+#[cfg(Py_GIL_DISABLED)]
+pub(crate) use owner::{Door, Doors};
 
 const NEW: u8 = 0;
 const ACTIVE: u8 = 1;
@@ -128,6 +128,9 @@ impl Lease {
 
     /// Begin to enter; fails unless the lease is NEW.
     pub(crate) fn begin(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.made_in.is_this() {
+            return Err(Kind::Pool.error(py, "this lease was made before the process forked; borrow anew"));
+        }
         match self.state.compare_exchange(NEW, ENTERING, Ordering::Acquire, Ordering::Acquire) {
             Ok(_) => Ok(()),
             Err(ENTERING) => Err(Kind::Pool.error(py, "this lease is being entered already")),
@@ -146,6 +149,10 @@ impl Lease {
         // SAFETY: ENTERING, so nobody else writes, and nobody reads before the store.
         unsafe { *self.body.get() = Some(Body { loan, connection }) };
         self.state.store(ACTIVE, Ordering::Release);
+        if !self.made_in.is_this() {
+            // The parent's loan, whose slot this process does not know.
+            return Ok(());
+        }
         self.pool().get().note_place(py, loan, self.place())
     }
 
@@ -368,7 +375,7 @@ impl Drop for Lease {
         let state = *self.state.get_mut();
         let left = state == ACTIVE || state == READY;
         if left && ours {
-            self.abandoned(py, state == ACTIVE);
+            self.abandoned(py, state == ACTIVE, true);
         }
         let body = self.body.get_mut().take();
         if left && !ours {
@@ -376,23 +383,6 @@ impl Drop for Lease {
             std::mem::forget(body);
         }
         std::mem::replace(self.place.get_mut(), Place::NOWHERE).drop(py);
-    }
-}
-
-impl Lease {
-    /// Dropped without a return: the slot comes back, and the borrower is told where it was taken. *had*: somebody had the connection.
-    #[cold]
-    fn abandoned(&mut self, py: Python<'_>, had: bool) {
-        guarded(py, |py| {
-            let place = self.place();
-            let place = caller::describe(py, place.code, place.instruction);
-            let pool = self.pool().bind(py).clone();
-            self.give_back(py, None, true)?;
-            if !had {
-                return Ok(());
-            }
-            calls::method(&pool, intern!(py, "_lease_dropped"), (place,)).map(drop)
-        });
     }
 }
 

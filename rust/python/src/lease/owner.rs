@@ -7,13 +7,22 @@
 //! the garbage collector frees a pool.
 
 use crate::pool::Pool;
+#[cfg(not(Py_GIL_DISABLED))]
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+#[cfg(not(Py_GIL_DISABLED))]
+use pyo3::PyTraverseError;
 
 #[cfg(not(Py_GIL_DISABLED))]
 pub(crate) struct Owner(Py<Pool>);
 
 #[cfg(not(Py_GIL_DISABLED))]
 impl Owner {
+    /// For the garbage collector.
+    pub(crate) fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.0)
+    }
+
     #[inline(always)]
     pub(crate) fn new(pool: &Bound<'_, Pool>) -> PyResult<Self> {
         Ok(Owner(pool.clone().unbind()))
@@ -27,11 +36,12 @@ impl Owner {
 }
 
 #[cfg(Py_GIL_DISABLED)]
-pub(crate) use doors::{Doors, Owner};
+pub(crate) use doors::{Door, Doors, Owner};
 
 #[cfg(Py_GIL_DISABLED)]
 mod doors {
-    use crate::owned::{drop_owned, owned};
+    use crate::owned::{drop_owned, owned, show_pointer};
+    use crate::owns::Owns;
     use crate::pool::Pool;
     use crate::running::{lane, thread_ident};
     use pyo3::ffi;
@@ -50,6 +60,12 @@ mod doors {
     #[pymethods]
     impl Door {
         fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+            self.show(&visit)
+        }
+    }
+
+    impl Owns for Door {
+        fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
             visit.call(&self.pool)
         }
     }
@@ -57,6 +73,11 @@ mod doors {
     pub(crate) struct Owner(Py<Door>);
 
     impl Owner {
+        /// For the garbage collector.
+        pub(crate) fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+            visit.call(&self.0)
+        }
+
         #[inline(always)]
         pub(crate) fn new(pool: &Bound<'_, Pool>) -> PyResult<Self> {
             pool.get().doors.of(pool).map(Owner)
@@ -99,11 +120,7 @@ mod doors {
         /// For the garbage collector.
         pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
             for place in &self.0 {
-                let door = place.load(Ordering::Acquire);
-                if !door.is_null() {
-                    // SAFETY: `Py` is a transparent pointer to an object, and this one is alive while it is owned here.
-                    visit.call(unsafe { &*ptr::from_ref(&door).cast::<Py<PyAny>>() })?;
-                }
+                show_pointer(place.load(Ordering::Acquire), visit)?;
             }
             Ok(())
         }

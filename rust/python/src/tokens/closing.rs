@@ -1,24 +1,24 @@
 //! [`Closing`]: a connection being closed.
 
-use super::once::Once;
+use super::held::Held;
 use crate::clock;
-use crate::fork::Process;
+use crate::owns::Owns;
 use crate::shared::Shared;
 use poolhouse_core::Hand;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::PyTraverseError;
 use std::sync::Arc;
 
 /// A connection being closed: its place is taken until this is dropped or `done`.
 #[pyclass(frozen, module = "poolhouse._core")]
 pub(crate) struct Closing {
-    shared: Arc<Shared>,
-    hand: Once<Hand>,
-    made_in: Process,
+    hand: Held<Hand>,
 }
 
 impl Closing {
     pub(crate) fn new(shared: Arc<Shared>, hand: Hand) -> Self {
-        Closing { shared, hand: Once::new(hand), made_in: Process::this() }
+        Closing { hand: Held::new(shared, hand) }
     }
 }
 
@@ -26,9 +26,16 @@ impl Closing {
 impl Closing {
     /// The connection is closed. May be called twice.
     fn done(&self, py: Python<'_>) {
-        if let (Some(hand), true) = (self.hand.take(), self.made_in.is_this()) {
-            self.shared.core.closed(&self.shared.host(py), hand, clock::fine());
+        if let Ok((shared, hand)) = self.hand.take() {
+            shared.core.closed(&shared.host(py), hand, clock::fine());
         }
+    }
+}
+
+impl Owns for Closing {
+    /// Nothing: whoever closes has the connection.
+    fn show(&self, _visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        Ok(())
     }
 }
 

@@ -1,33 +1,42 @@
 //! [`Grant`]: a loan on its way to a lease.
 
-use super::once::Once;
-use super::{used_up, Permit};
+use super::held::{Gone, Held};
+use super::{settled, Permit};
 use crate::clock;
 use crate::errors::no_connection;
-use crate::fork::Process;
+use crate::owns::Owns;
 use crate::running::{lane, thread_ident};
 use crate::shared::Shared;
+use crate::struck::raise_later;
 use poolhouse_core::{Loan, Vet};
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::PyTraverseError;
 use std::sync::Arc;
 
 /// A loan on its way to a lease.
 #[pyclass(frozen, module = "poolhouse._core")]
 pub(crate) struct Grant {
-    shared: Arc<Shared>,
-    loan: Once<Loan>,
+    loan: Held<Loan>,
     vet: Vet,
-    made_in: Process,
 }
 
 impl Grant {
     pub(crate) fn new(shared: Arc<Shared>, loan: Loan, vet: Vet) -> Self {
-        Grant { shared, loan: Once::new(loan), vet, made_in: Process::this() }
+        Grant { loan: Held::new(shared, loan), vet }
     }
 
-    /// Use it up: the loan is the caller's.
-    pub(crate) fn claim(&self, py: Python<'_>) -> PyResult<Loan> {
-        self.loan.take().ok_or_else(|| used_up(py))
+    /// Use it up: the loan is the caller's, with the state that it is of.
+    pub(crate) fn claim(&self, py: Python<'_>) -> PyResult<(&Arc<Shared>, Loan)> {
+        self.loan.take().map_err(|gone| gone.error(py))
+    }
+
+    /// End the loan: the connection is closed. Nothing in a forked child, where this is called on the way out of the parent's borrow.
+    fn end(&self, py: Python<'_>) -> Result<PyResult<()>, Gone> {
+        let (shared, loan) = self.loan.take()?;
+        let host = shared.host(py);
+        let _ = shared.core.discard(&host, loan, clock::fine());
+        Ok(host.raise())
     }
 }
 
@@ -36,8 +45,8 @@ impl Grant {
     /// Seconds since the connection was given back last.
     #[getter]
     fn idle(&self, py: Python<'_>) -> PyResult<f64> {
-        let idle = self.loan.lend(|loan| self.shared.core.idle_time(*loan, clock::fine()));
-        idle.map(clock::seconds).ok_or_else(|| used_up(py))
+        let idle = self.loan.lend(|shared, loan| shared.core.idle_time(*loan, clock::fine()));
+        idle.map(clock::seconds).map_err(|gone| gone.error(py))
     }
 
     /// Whether the connection must be looked at before it is lent.
@@ -55,42 +64,63 @@ impl Grant {
     /// The connection itself.
     #[getter]
     pub(crate) fn connection(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let slot = self.loan.lend(|loan| loan.slot).ok_or_else(|| used_up(py))?;
-        self.shared.connection(slot).map(|connection| connection.clone_ref(py)).ok_or_else(no_connection)
+        self.loan
+            .lend(|shared, loan| shared.connection(loan.slot).map(|connection| connection.clone_ref(py)))
+            .map_err(|gone| gone.error(py))?
+            .ok_or_else(no_connection)
     }
 
     /// The connection must not be lent again: it is closed.
     fn discard(&self, py: Python<'_>) -> PyResult<()> {
-        let loan = self.claim(py)?;
-        let _ = self.shared.core.discard(&self.shared.host(py), loan, clock::fine());
-        Ok(())
+        settled(py, self.end(py))
     }
 
     /// The peer has answered: lay the connection down as it was. For one that `_claim_silent` gave.
     fn keep(&self, py: Python<'_>) -> PyResult<()> {
-        let loan = self.claim(py)?;
-        let _ = self.shared.core.keep(&self.shared.host(py), loan, clock::fine());
+        let (shared, loan) = self.claim(py)?;
+        let _ = shared.core.keep(&shared.host(py), loan, clock::fine());
         Ok(())
     }
 
     /// Exchange the connection for a permit in its place.
     fn replace(&self, py: Python<'_>) -> PyResult<Permit> {
-        let loan = self.claim(py)?;
-        let hand = self.shared.core.replace(loan, self.vet == Vet::Expired).map_err(|_| used_up(py))?;
-        Ok(Permit::new(self.shared.clone(), hand))
+        let (shared, loan) = self.claim(py)?;
+        let hand = shared.core.replace(loan, self.vet == Vet::Expired).map_err(|_| Gone::Used.error(py))?;
+        Ok(Permit::new(shared.clone(), hand))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.show(&visit)
+    }
+
+    fn __clear__(&self, py: Python<'_>) {
+        // Garbage, and perhaps the connection with it, which may be taken apart already.
+        if let Ok(Err(struck)) = self.end(py) {
+            raise_later(py, struck);
+        }
+    }
+}
+
+impl Owns for Grant {
+    /// What is lent is shown by whoever has the loan.
+    fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.loan.peek() {
+            Some(loan) => self.loan.origin().show_lent(*loan, visit),
+            None => Ok(()),
+        }
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if let (Some(loan), true) = (self.loan.take(), self.made_in.is_this()) {
+        if let Ok((shared, loan)) = self.loan.take() {
             Python::attach(|py| {
-                let host = self.shared.host(py);
+                let host = shared.host(py);
                 // Stale is impossible: the loan was ours alone. One that was to be looked at first was not: nobody may take it for sound.
                 let _ = if self.vet == Vet::Fresh {
-                    self.shared.core.release(&host, loan, lane(thread_ident()), clock::fine())
+                    shared.core.release(&host, loan, lane(thread_ident()), clock::fine())
                 } else {
-                    self.shared.core.discard(&host, loan, clock::fine())
+                    shared.core.discard(&host, loan, clock::fine())
                 };
             });
         }

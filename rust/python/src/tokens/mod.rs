@@ -11,7 +11,7 @@
 
 mod closing;
 mod grant;
-mod once;
+mod held;
 mod permit;
 mod waiter;
 
@@ -19,6 +19,8 @@ pub(crate) use closing::Closing;
 pub(crate) use grant::Grant;
 pub(crate) use permit::Permit;
 pub(crate) use waiter::Waiter;
+
+use held::Gone;
 
 use crate::clock;
 use crate::errors::Kind;
@@ -49,6 +51,11 @@ pub(crate) fn acquired(py: Python<'_>, shared: &Shared, outcome: Acquired) -> Py
     })
 }
 
-fn used_up(py: Python<'_>) -> PyErr {
-    Kind::Pool.error(py, "this token was used already")
+/// What a call comes to that gives back: in a forked child to nothing, since it is called there on the way out of the parent's borrow.
+fn settled(py: Python<'_>, outcome: Result<PyResult<()>, Gone>) -> PyResult<()> {
+    match outcome {
+        Ok(done) => done,
+        Err(Gone::Forked) => Ok(()),
+        Err(gone) => Err(gone.error(py)),
+    }
 }

@@ -51,8 +51,9 @@ $(VENV)/stamp-build: $(VENV)/stamp $(RUST)
 build: $(VENV)/stamp-build ## Build the native module and install poolhouse into .venv
 
 .PHONY: server
-server: ## See to it that there is a ClickHouse server for the tests
+server: ## See to it that there are a ClickHouse server, and proxies to put before it, for the tests
 	@tools/install-clickhouse.sh
+	@tools/install-proxies.sh
 
 .PHONY: valgrind
 valgrind:
@@ -150,7 +151,8 @@ sqlalchemy-turns: build server ## 32 threads on 8 connections: turns of each, wi
 # Proofs: what takes too long for each change. docs/reliability.md says what came out.
 
 # The steps of `make proof`, in this order. Each prints how much it did, and fails when something was found.
-PROOFS := proof-loom proof-shuttle proof-model planted tsan test-slow stress stress-freethreaded stress-places fork-stress faults cluster-faults
+PROOFS := proof-loom proof-shuttle proof-model planted tsan test-slow stress stress-freethreaded stress-places fork-stress faults storm \
+	cluster-faults
 
 .PHONY: proof
 proof: ## Run every proof, one after the other (an hour or two)
@@ -197,6 +199,10 @@ fork-stress: build server ## Fork 200 times under load: children and parent must
 .PHONY: faults
 faults: build server ## Strike 50 borrowers with each fault on a real server; prints a table. ARGS='--only SIGKILL'
 	$(PYTHON) -m tests.faults $(ARGS)
+
+.PHONY: storm
+storm: build server ## Ask for values of one's own for 60 s through a front that answers badly; ARGS='--seconds 5 --seed 7'
+	$(PYTHON) -X faulthandler -m tests.faults.storm $(ARGS)
 
 .PHONY: mutants
 mutants: mutants-core mutants-python ## Change each decision of the core and of the Python code, see that a test notices (hours)

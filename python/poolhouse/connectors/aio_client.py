@@ -5,7 +5,7 @@
 Private names of the driver used: ``_initialize``, ``_execute_operation``, ``_apply_init_result``,
 ``_add_integration_tag``, ``_query_with_context``, ``_force_close``, ``_backend`` and of that ``_new_session``,
 ``session_lease._inflight``, ``_last_pool_reset``, ``release_lease`` and the ``execute_*``, ``request`` and
-``error_handler`` methods.
+``error_handler`` methods; ``gen`` of a stream.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, cast
 
 import aiohttp
@@ -43,6 +43,7 @@ from poolhouse.connectors.answer import (
 )
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.binding import Binds
+from poolhouse.connectors.body import UNPARSED, blocks, unparsed
 from poolhouse.connectors.decoding import beginning, coding_of, decoded, whole
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_alike import (
@@ -192,7 +193,7 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
 
     async def execute_query(self, context: Any, *args: Any, **kwargs: Any) -> Any:
         watched = self.watched
-        watched.native = self.read_format == "Native" and not context.is_insert
+        native = watched.native = self.read_format == "Native" and not context.is_insert
         try:
             execution = await super().execute_query(context, *args, **kwargs)
         finally:
@@ -205,6 +206,8 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
             chunks = decoded(source.gen, coding)
             if watched.unproven:
                 chunks = proven(chunks, headers, Question(native=True), watched.habits)
+            elif native:
+                chunks = blocks(chunks)
             source._gen_cache = chunks
         return execution
 
@@ -255,6 +258,14 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
             if self.refuted_by(error):
                 self.watched.spoil()
             raise
+
+
+async def _told(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in chunks:
+            yield chunk
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise OperationalError(f"Network Error: {error}") from error
 
 
 class PooledAsyncHttpClient(Binds, Tagged, AsyncClient):
@@ -346,6 +357,9 @@ class PooledAsyncHttpClient(Binds, Tagged, AsyncClient):
             raise
         except Error:
             raise
+        except UNPARSED as error:
+            self.transport.tainted = True
+            raise unparsed(error) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             self.transport.tainted = True
             raise OperationalError(f"Network Error: {error}") from error
@@ -353,6 +367,12 @@ class PooledAsyncHttpClient(Binds, Tagged, AsyncClient):
             # The driver could not make sense of the answer, so nobody knows what else is wrong with the wire.
             self.transport.tainted = True
             raise
+
+    async def raw_stream(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]  # as in AsyncClient
+        """As the driver's, but that what breaks is told by an error of the driver's, not of aiohttp's."""
+        stream: Any = await super().raw_stream(*args, **kwargs)
+        stream.gen = _told(stream.gen)
+        return stream
 
     async def close_connections(self) -> None:  # type: ignore[override]  # as in the driver's own AsyncClient
         """The same as :meth:`close`: there is only one."""

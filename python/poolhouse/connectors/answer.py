@@ -56,6 +56,7 @@ __all__ = [
     "Question",
     "Redirected",
     "WrongAnswer",
+    "begins_block",
     "check_exception",
     "check_framing",
     "check_interim",
@@ -67,6 +68,7 @@ __all__ = [
     "judge",
     "judged",
     "proven",
+    "says_error",
 ]
 
 
@@ -343,7 +345,7 @@ def proven(
     source = iter(chunks)
     for chunk in source:
         start += chunk
-        verdict = _is_native(start) if question.native else (_PAGE.match(start) is None or None)
+        verdict = begins_block(start) if question.native else (_PAGE.match(start) is None or None)
         if question.ping:
             verdict = None
         if verdict is None and len(start) < 65536:
@@ -365,10 +367,10 @@ def _proves(whole: bytes, headers: Mapping[str, str], question: Question, habits
         return whole.strip() == b"Ok."
     if not whole:
         return believed_empty(headers, habits)
-    return _is_native(whole) is True if question.native else _PAGE.match(whole) is None
+    return begins_block(whole) is True if question.native else _PAGE.match(whole) is None
 
 
-def _is_native(start: bytes) -> bool | None:
+def begins_block(start: bytes) -> bool | None:
     """Whether *start* begins a block of Native: the counts of columns and rows, a name, a type. None: too short."""
     at = 0
     numbers: list[int] = []
@@ -388,21 +390,29 @@ def _is_native(start: bytes) -> bool | None:
             if shift > 63:
                 return False
         numbers.append(number)
-    columns, _, name, kind = numbers
-    if not columns or not 0 < kind < 1 << 20 or name > 1 << 20:
+        if not numbers[0]:
+            # No columns: the parser would make an empty result of it, for which ClickHouse sends no block at all.
+            return False
+    _, _, name, kind = numbers
+    if not 0 < kind < 1 << 20 or name > 1 << 20:
         return False
     text = start[at : at + kind]
     if _TYPE_NAME.match(text):
         return True if len(text) == kind or b"(" in text else None
-    return False
+    return False if text else None
 
 
 _TYPE_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*(?:\(|\Z)")
 
 
+def says_error(body: bytes) -> bool:
+    """Whether *body* begins with what ClickHouse says about an error."""
+    return _OWN_WORDS.search(body[:4096]) is not None
+
+
 def error_is_clickhouses(headers: Mapping[str, str], body: bytes) -> bool:
     """Whether an answer with an error's status is ClickHouse's own: by its headers, or by its words."""
-    return any(mark in headers for mark in _MARKS) or _OWN_WORDS.search(body[:4096]) is not None
+    return any(mark in headers for mark in _MARKS) or says_error(body)
 
 
 def foreign(error: BadAnswer, headers: Mapping[str, str], body: bytes, *, quote: bool = True) -> BadAnswer:

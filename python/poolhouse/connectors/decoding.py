@@ -63,6 +63,7 @@ class Decoder:
         self._coding = coding
         self._make = _MAKERS[coding]
         self._stream: Any = None
+        self._begun = False
 
     def feed(self, data: bytes) -> bytes:
         """What *data* decodes to."""
@@ -71,6 +72,7 @@ class Decoder:
             while data:
                 if self._stream is None:
                     self._stream = self._make()
+                    self._begun = True
                 out.append(self._stream.decompress(data))
                 data = b""
                 if self._stream.eof:
@@ -80,8 +82,11 @@ class Decoder:
         return b"".join(out)
 
     def finish(self) -> None:
-        """The body has ended. Raises :class:`MalformedAnswer` where its stream has not."""
-        if self._stream is not None:
+        """The body has ended. Raises :class:`MalformedAnswer` where its stream has not, or where there was none.
+
+        ClickHouse names no coding for an empty body, or sends a whole stream of nothing.
+        """
+        if self._stream is not None or not self._begun:
             raise MalformedAnswer(f"the answer's compressed body ({self._coding}) was cut")
 
 
@@ -100,7 +105,7 @@ def decoded(chunks: Iterable[bytes], coding: str | None) -> Iterator[bytes]:
 
 def whole(body: bytes, coding: str | None) -> bytes:
     """A *body*, decoded."""
-    return b"".join(decoded((body,), coding)) if body else body
+    return b"".join(decoded((body,), coding))
 
 
 def beginning(body: bytes, header: str | None) -> bytes:

@@ -48,6 +48,7 @@ from poolhouse.connectors.answer import (
 )
 from poolhouse.connectors.baseline import Baseline
 from poolhouse.connectors.binding import Binds
+from poolhouse.connectors.body import UNPARSED, blocks, unparsed
 from poolhouse.connectors.handshake import Script
 from poolhouse.connectors.http_alike import (
     InsertsOnce,
@@ -69,9 +70,11 @@ __all__ = ["PooledHttpClient"]
 logger = logging.getLogger("poolhouse.connector")
 
 
-def _read(response: Any, chunks: Iterable[Any], pool: OneSocket) -> Generator[Any, None, None]:
+def _read(response: Any, chunks: Iterable[Any], pool: OneSocket, native: bool) -> Generator[Any, None, None]:
     if pool.unproven:
         chunks = proven(chunks, response.headers, Question(native=True), pool.habits)
+    elif native:
+        chunks = blocks(chunks)
     try:
         yield from chunks
     except Exception:
@@ -83,12 +86,12 @@ def _read(response: Any, chunks: Iterable[Any], pool: OneSocket) -> Generator[An
 class _Answer:
     """The driver's response source, except that giving it up does not read the rest."""
 
-    def __init__(self, source: Any, pool: OneSocket) -> None:
+    def __init__(self, source: Any, pool: OneSocket, native: bool) -> None:
         self._pool = pool
         self.response = source.response
         self.exception_tag = source.exception_tag
         # Not a method's: a cycle with it would leave dropped answers to the garbage collector.
-        self.gen = _read(source.response, source.gen, pool)
+        self.gen = _read(source.response, source.gen, pool, native)
 
     def close(self) -> None:
         # The driver's own close would read what is left, even of a response that was closed meanwhile. It also sets a
@@ -178,13 +181,13 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpSyncBackend):
             return False
 
     def execute_query(self, context: Any, *args: Any, **kwargs: Any) -> Any:
-        self.pool.native = self.read_format == "Native" and not context.is_insert
+        native = self.pool.native = self.read_format == "Native" and not context.is_insert
         try:
             execution = super().execute_query(context, *args, **kwargs)
         finally:
             self.pool.native = False
         if execution.source is not None:
-            execution.source = _Answer(execution.source, self.pool)
+            execution.source = _Answer(execution.source, self.pool, native)
         return execution
 
     def error_handler(self, response: Any, retried: bool = False) -> None:
@@ -289,10 +292,19 @@ class PooledHttpClient(Binds, Tagged, HttpClient):
             raise
         except Error:
             raise
+        except UNPARSED as error:
+            self.transport.tainted = True
+            raise unparsed(error) from error
         except Exception:
             # The driver could not make sense of the answer, so nobody knows what else is wrong with the wire.
             self.transport.tainted = True
             raise
+
+    def raw_stream(self, *args: Any, **kwargs: Any) -> Any:
+        """As the driver's, but that what breaks is told by an error of the driver's, not of urllib3's."""
+        response: Any = super().raw_stream(*args, **kwargs)
+        response.lent = True
+        return response
 
     def close_connections(self) -> None:
         """The same as :meth:`close`: there is only one."""

@@ -275,6 +275,8 @@ class _Handler(ResponseHandler):
         if status < 200:
             self._interim += 1
             check_interim(status, self._interim)
+            # aiohttp takes its time-out back with each message, and sets it again for the body of the final one.
+            self.start_timeout()
         else:
             self._awaiting = False
         return message

@@ -6,7 +6,8 @@ packet. What counts is said in ``answer``; here is where it is asked.
 
 Private names used: of ``http.client`` ``_read_status``, ``_read_next_chunk_size``, ``_get_chunk_left``, ``_safe_read``,
 ``_read_and_discard_trailer`` and ``_close_conn`` of its response, and ``_read_headers``; of urllib3
-``_update_chunk_length``, ``_handle_chunk``, ``_fp``, ``_body`` and ``chunk_left`` of its response.
+``_update_chunk_length``, ``_handle_chunk``, ``_fp``, ``_body``, ``_original_response`` and
+``chunk_left`` of its response.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import ssl
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
+from clickhouse_connect.driver.exceptions import OperationalError
+from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 
 from poolhouse.connectors.answer import (
@@ -157,6 +160,8 @@ class Body(HTTPResponse):
     _coding: str | None
     _rest: Iterator[bytes] | None
     _left: bytes
+    #: Nobody stands between this and a borrower: what breaks is told by an error of the driver's.
+    lent: bool
 
     @classmethod
     def of(cls, response: Any) -> Body:
@@ -164,6 +169,7 @@ class Body(HTTPResponse):
         response.__class__ = cls
         response._coding = response._rest = None
         response._left = b""
+        response.lent = False
         return cast("Body", response)
 
     def find_coding(self) -> None:
@@ -172,7 +178,21 @@ class Body(HTTPResponse):
 
     def stream(self, amt: int | None = PIECE, decode_content: bool | None = None) -> Iterator[bytes]:  # type: ignore[override]
         """The body, decoded, in pieces of about *amt* bytes."""
-        return decoded(super().stream(amt, decode_content=False), self._coding)
+        return decoded(self._stream(amt), self._coding)
+
+    def _stream(self, amt: int | None) -> Iterator[bytes]:
+        empty = True
+        try:
+            for piece in super().stream(amt, decode_content=False):
+                empty = False
+                yield piece
+        except HTTPError as error:
+            if not self.lent:
+                raise
+            raise OperationalError(f"Network Error: {error}") from error
+        if empty and getattr(self._original_response, "surplus", False):
+            # Behind an answer with a body that is somebody else's word, which the next look at the socket finds.
+            raise MalformedAnswer("the answer says that it has no body, and something came behind it")
 
     def read(
         self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False
@@ -204,6 +224,9 @@ class Body(HTTPResponse):
             return
         source: Any = self._fp
         self.chunk_left = chunk_size(source.fp.readline(_LINE))
+        if not self.chunk_left:
+            # urllib3 takes the connection's end for that of the trailer.
+            source.fp = _Lines(source.fp)
 
     def _handle_chunk(self, amt: int | None) -> bytes:
         left = self.chunk_left

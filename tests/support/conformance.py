@@ -173,7 +173,10 @@ def python_tests() -> Iterator[Shown]:
         where = path.relative_to(ROOT).as_posix()
         tree = ast.parse(source)
         helpers = {
-            each.name: ast.get_source_segment(source, each) or ""
+            # The decorators tell how a fixture is parametrized.
+            each.name: "\n".join(
+                [*map(ast.unparse, each.decorator_list), ast.get_source_segment(source, each) or ""]
+            )
             for each in tree.body
             if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         }

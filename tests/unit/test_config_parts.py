@@ -209,7 +209,6 @@ def test_every_family_has_the_options_that_it_has() -> None:
     assert of["chdb"] == {"database", "path", "query_limit", "settings"}
     assert of["clickhouse"] - of["native"] == {
         "access_token", "tls_mode", "http_proxy", "https_proxy", "proxy_path", "query_retries", "headers",
-        "kill_on_cancel",
     }  # fmt: skip
     assert of["native"] - of["clickhouse"] == set()
     assert set(CONNECTION_OPTIONS) - of["clickhouse"] == {"path"}

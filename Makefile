@@ -201,7 +201,9 @@ faults: build server ## Strike 50 borrowers with each fault on a real server; pr
 	$(PYTHON) -m tests.faults $(ARGS)
 
 .PHONY: storm
-storm: build server ## Ask for values of one's own for 60 s through a front that answers badly; ARGS='--seconds 5 --seed 7'
+storm: build server ## Ask for values of one's own, three times 60 s, through a front that answers badly; ARGS='--seconds 5 --seed 7'
+	$(PYTHON) -X faulthandler -m tests.faults.storm --modern $(ARGS)
+	$(PYTHON) -X faulthandler -m tests.faults.storm --no-ids $(ARGS)
 	$(PYTHON) -X faulthandler -m tests.faults.storm $(ARGS)
 
 .PHONY: mutants

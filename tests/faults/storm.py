@@ -7,8 +7,9 @@ a gateway. Meanwhile tasks are cancelled, time-outs strike, and a signal handler
 that a borrower gets is compared with what it asked for. Printed is how many were *right*, *errors*, *wrong*, *empty*,
 and how many borrowers were *stuck* at the end; it fails unless the last three are 0, and unless many were right.
 
-The real server is 18.16, and the front repeats query ids as servers since 2019 do: only by those an answer to another
-question can be told when it comes at the very moment of one's own.
+The real server is one of today, or 18.16, for which the front repeats query ids as servers since 2019 do: by those an
+answer to another question can be told when it comes at the very moment of one's own. With ``--no-ids`` it is 18.16 as
+it is, which knows only whether an answer is late by one (``Access-Control-Allow-Origin``): then none is later.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from poolhouse import create_async_engine, create_engine
 from tests.support.asking import AsyncCalls, SyncCalls, Told, fresh_value, run_sync
 from tests.support.hostile import KINDS, HostileServer, Kind, Turn
 from tests.support.hostile.kind import Then
+from tests.support.modern import ModernClickHouse
 from tests.support.process import ServerProcess
 from tests.support.server import ClickHouse
 
@@ -43,8 +45,10 @@ CONNECTIONS = 3
 BAD = 40
 CALLS = ("query", "command", "stream", "raw", "raw_stream", "df")
 #: What HTTP itself says is a sound answer, with a body that is ClickHouse's for all that anyone can tell: the text of
-#: an error as the bytes of a raw answer, the first digit of a number.
-_CONSISTENT = ("exception-instead-old", "exception-instead-new", "length-zero", "length-one")
+#: an error as the bytes of a raw answer, the first digit of a number, a number and what made up for its length.
+_CONSISTENT = (
+    "exception-instead-old", "exception-instead-new", "length-zero", "length-one", "frame-short-next-fills",
+)  # fmt: skip
 _LASTING = ("head-endless", "head-line-of-5mb", "interim-5000", "time-drip-head-then-close")
 #: The kinds of the table that last no longer than a moment.
 KEPT = tuple(
@@ -73,11 +77,11 @@ def _cut(turn: Turn, chance: random.Random) -> bytes:
     return whole[: chance.randrange(len(whole))]
 
 
-def _late(turn: Turn, chance: random.Random) -> Iterator[bytes | float]:
-    """The answer, and an answer again after a moment: to this question, or to an earlier one."""
+def _late(turn: Turn, chance: random.Random, ids: bool) -> Iterator[bytes | float]:
+    """The answer, and an answer again after a moment: to this question, or, with *ids*, to an earlier one."""
     yield turn.answer.whole()
     yield chance.random() * 0.02
-    yield chance.choice([turn.answer.whole(), *turn.earlier[-3:]])
+    yield chance.choice([turn.answer.whole(), *(turn.earlier[-3:] if ids else [])])
 
 
 def _interim(turn: Turn, chance: random.Random) -> Iterator[bytes | float]:
@@ -88,10 +92,15 @@ def _interim(turn: Turn, chance: random.Random) -> Iterator[bytes | float]:
 
 
 class Weather(dict[str, Kind]):
-    """What the front does: each look at a kind is another bad answer, as *seed* will have it."""
+    """What the front does: each look at a kind is another bad answer, as *seed* will have it.
 
-    def __init__(self, seed: int) -> None:
+    Without *ids* it leaves out what only a query id could tell.
+    """
+
+    def __init__(self, seed: int, ids: bool = True) -> None:
         super().__init__()
+        self.ids = ids
+        self.kept = [name for name in KEPT if ids or not KINDS[name].ids]
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
 
@@ -102,13 +111,13 @@ class Weather(dict[str, Kind]):
             end: Then = self.chance.choice(["close", "reset"])
             chosen = Kind("cut", "cut", lambda t: _cut(t, random.Random(seed)), "error", end)
         elif roll < 0.5:
-            chosen = Kind("late", "late", lambda t: _late(t, random.Random(seed)), "right or error")
+            chosen = Kind("late", "late", lambda t: _late(t, random.Random(seed), self.ids), "right or error")
         elif roll < 0.6:
             chosen = Kind("1xx", "1xx", lambda t: _interim(t, random.Random(seed)), "right or error")
         elif roll < 0.65:
             chosen = Kind("slow", "slow", lambda t: (0.4, t.answer.whole()), "right or error")
         else:
-            chosen = KINDS[self.chance.choice(KEPT)]
+            chosen = KINDS[self.chance.choice(self.kept)]
         self.counts[chosen.family] += 1
         return chosen
 
@@ -132,6 +141,8 @@ class Storm:
     server: ServerProcess
     seconds: float
     seed: int
+    #: Whether the front repeats query ids.
+    ids: bool = True
     counts: Counter[str] = field(default_factory=Counter)
     #: Texts of what was wrong.
     wrong: list[str] = field(default_factory=list)
@@ -139,8 +150,8 @@ class Storm:
 
     def run(self) -> None:
         """Let it rage. To be called in the main thread, which signals reach."""
-        self.weather = Weather(self.seed)
-        with Front(self.server, self.weather, echo_ids=True) as front:
+        self.weather = Weather(self.seed, self.ids)
+        with Front(self.server, self.weather, echo_ids=self.ids) as front:
             self.url = self.server.url_for("tester", port=front.port)
             self.until = time.monotonic() + self.seconds
             options: dict[str, Any] = {
@@ -282,10 +293,13 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Ask for values of one's own in a storm of bad answers")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--no-ids", action="store_true", help="18.16 as it is, which repeats no query id")
+    which.add_argument("--modern", action="store_true", help="a server of today")
     options = parser.parse_args(None if arguments is None else list(arguments))
     logging.disable(logging.CRITICAL)
-    with ClickHouse() as server:
-        storm = Storm(server, options.seconds, options.seed)
+    with ModernClickHouse() if options.modern else ClickHouse() as server:
+        storm = Storm(server, options.seconds, options.seed, ids=not options.no_ids)
         storm.run()
     print(f"seed {options.seed}: {storm.report()}")
     print("bad answers:", dict(storm.weather.counts))

@@ -55,7 +55,7 @@ class Gate:
             self._sockets.append(upstream)
             threading.Thread(target=self._back, args=(upstream, client), daemon=True).start()
             with client.makefile("rb") as sent:
-                while request := _request(sent):
+                while request := request_of(sent):
                     found = _AUTHORIZATION.search(request)
                     shown = found[1].decode("latin-1") if found else ""
                     if shown != self.wanted and not request.startswith(b"GET /ping"):
@@ -90,7 +90,7 @@ class Gate:
         self.close()
 
 
-def _request(sent: object) -> bytes:
+def request_of(sent: object) -> bytes:
     """One whole request; empty at the end."""
     read = sent.readline  # type: ignore[attr-defined]  # a buffered reader
     head = b""

@@ -247,6 +247,11 @@ class _Backend(InsertsOnce, Learnt, Renewing, HttpAsyncBackend):
         except aiohttp.ClientError:
             body = b""
         try:
+            coding_of(response.headers.get("Content-Encoding"))
+        except BadAnswer:
+            # The driver would log its name, in which anything may stand.
+            cast("Answer", response).replace(body)
+        try:
             await super().error_handler(response, retried)
         except DatabaseError as error:
             note_status(error, response.status)
@@ -287,6 +292,7 @@ class PooledAsyncHttpClient(Binds, Tagged, AsyncClient):
         self.transport = AioSocket()
         self._backend = _Backend.adopt(self._backend, self.transport)
         self._backend.tells_by(options)
+        self.transport.mask = options.mask
 
     # Start-up.
 

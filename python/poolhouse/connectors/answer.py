@@ -230,7 +230,7 @@ def check_framing(status: int, headers: Iterable[tuple[str, str]]) -> None:
         if lower == "content-length":
             lengths.update(each.strip() for each in value.split(","))
         elif lower == "transfer-encoding":
-            codings += [each.strip().lower() for each in value.split(",")]
+            codings += [each.strip() for each in value.split(",")]
     for each in lengths:
         if not _DIGITS.match(each):
             raise MalformedAnswer.of(f"the answer's Content-Length is no length: {each[:40]!r}", status)
@@ -238,7 +238,7 @@ def check_framing(status: int, headers: Iterable[tuple[str, str]]) -> None:
         raise MalformedAnswer.of(f"the answer has {len(lengths)} different Content-Lengths", status)
     if codings and lengths:
         raise MalformedAnswer.of("the answer has a Content-Length and a Transfer-Encoding", status)
-    if codings and codings != ["chunked"]:
+    if codings and [each.lower() for each in codings] != ["chunked"]:
         raise MalformedAnswer.of(f"the answer's Transfer-Encoding is not chunked: {codings}", status)
     if status == 200 and not codings and not lengths:
         text = (

@@ -42,6 +42,7 @@ from poolhouse.connectors.native_kill import NativeKiller
 from poolhouse.connectors.native_literals import Place
 from poolhouse.connectors.native_options import NativeOptions
 from poolhouse.errors import PoolError
+from poolhouse.masking import Mask
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.insert import InsertContext
@@ -265,13 +266,14 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
     name = "asynch"
     #: Not of one for asynch's own arguments.
     _options: NativeOptions | None = None
+    _mask: Mask
     raw_client_taints = True
     #: What ends queries that are given up, where that was asked for.
     killer: NativeKiller | None = None
 
     def __init__(self, host: str = "localhost", port: int | None = None, **options: Any) -> None:
         checked = NativeOptions(self.name, native_options.OF_ASYNCH, host=host, port=port, **options)
-        self._options = checked
+        self._options, self._mask = checked, checked.mask
         self._take(checked.arguments, checked.server, checked.target, checked.tls, checked.query_limit)
         self.killer = NativeKiller(checked) if checked.kill_on_cancel else None
 
@@ -284,6 +286,7 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
         server = f"{host}:{probe.port}"
         target = f"{server}/{probe.database}" if probe.database else server
         made._take(dict(arguments), server, target, (None, None, None), 0)
+        made._mask = Mask([probe.password or ""])
         return made
 
     def _take(self, arguments: dict[str, Any], server: str, target: str, tls: Any, query_limit: int) -> None:
@@ -311,15 +314,14 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
         connection.wire.killer = self.killer
         wire = connection.wire
         wire.options, wire.awaiting, wire.answer_within = self._options, self.awaiting, self.answer_within
+        wire.mask = self._mask
         try:
             await connection.connect()
         except (ServerException, PoolError) as error:
-            if self._options is not None:
-                self._options.mask.scrub(error)
+            self._mask.scrub(error)
             raise
-        except (ClickHouseException, EOFError, OSError, RuntimeError) as error:
-            if self._options is not None:
-                self._options.mask.scrub(error)
+        except (ClickHouseException, EOFError, OSError, RuntimeError, UnicodeDecodeError) as error:
+            self._mask.scrub(error)
             clearer = self._explained(error, reached=wire.reached)
             if clearer is error:
                 raise
@@ -338,7 +340,7 @@ class AsynchConnector(AsyncConnector[PooledAsynchConnection]):
             if reached and self.answer_within is None:
                 waited = "accepted, but no answer within send_receive_timeout"
             return driver_error(SocketTimeoutError, f"cannot connect to {self.target}: {waited}")
-        if isinstance(error, (ClickHouseException, EOFError, RuntimeError)):
+        if isinstance(error, (ClickHouseException, EOFError, RuntimeError, UnicodeDecodeError)):
             return driver_error(
                 NetworkError,
                 f"{self._server} does not answer like ClickHouse's native protocol: {error}{hint}",

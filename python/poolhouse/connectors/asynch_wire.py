@@ -51,6 +51,7 @@ from poolhouse.connectors.sockets import (
     second_handle,
     shut_down,
 )
+from poolhouse.masking import Mask
 
 if TYPE_CHECKING:
     from poolhouse.connectors.kill import Killer
@@ -126,6 +127,8 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
     database_wanted: str | None = None
     #: What it was made of, and who tells its password.
     options: NativeOptions | None = None
+    #: What hides the secrets in texts of others.
+    mask = Mask()
     #: Told of connects that wait for the greeting.
     awaiting: Awaiting | None = None
     #: Seconds in which the greeting must be there; None: it is bounded as any answer is.
@@ -410,7 +413,13 @@ class Wire(ProtoConnection):  # type: ignore[misc]  # its types are incomplete: 
             if self.reader is not None:
                 raise
             raise driver_error(NetworkError, CLOSED) from None
+        except UnicodeDecodeError as error:
+            # It holds what came.
+            self.mask.scrub(error)
+            raise
         if packet.type == ServerPacket.EXCEPTION:
+            # Of the server, or of a gateway that repeats what it was sent.
+            self.mask.scrub(packet.exception)
             if not self.floor.close() or not await self.in_step(self.sync_request_timeout):
                 self.drop()
         elif packet.type == ServerPacket.END_OF_STREAM:

@@ -357,7 +357,7 @@ class NativeConnector(Connector[PooledNativeClient]):
             # Old servers add their own stack to the text.
             error.message = str(error.message).partition(" Stack trace:")[0]
             raise
-        except (Error, EOFError, OSError) as error:
+        except (Error, EOFError, OSError, UnicodeDecodeError) as error:
             self.options.mask.scrub(error)
             clearer = self._explained(error, reached=client.connection.reached)
             if clearer is error:
@@ -370,6 +370,10 @@ class NativeConnector(Connector[PooledNativeClient]):
         if isinstance(error, UnexpectedPacketFromServerError):
             if "speaks HTTP" in str(error):
                 return error
+            return NetworkError(
+                f"{self.options.server} does not answer like ClickHouse's native protocol: {error}"
+            )
+        if isinstance(error, UnicodeDecodeError):
             return NetworkError(
                 f"{self.options.server} does not answer like ClickHouse's native protocol: {error}"
             )

@@ -291,6 +291,11 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
             if self.fin is not None:
                 raise
             raise NetworkError(CLOSED) from None
+        except UnicodeDecodeError as error:
+            # It holds what came.
+            if self.options is not None:
+                self.options.mask.scrub(error)
+            raise
         finally:
             if alone:
                 self.floor.rest()
@@ -301,6 +306,13 @@ class DriverWire(DriverConnection):  # type: ignore[misc]  # the driver carries 
         elif packet.type == ServerPacketTypes.END_OF_STREAM:
             self.floor.close()
         return packet
+
+    def receive_exception(self) -> Any:
+        """The server's error, or that of a gateway which repeats what it was sent."""
+        error = super().receive_exception()
+        if self.options is not None:
+            self.options.mask.scrub(error)
+        return error
 
     def _in_step(self) -> bool:
         """Whether the answer to a ping is the next thing that comes."""

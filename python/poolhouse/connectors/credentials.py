@@ -19,6 +19,7 @@ from typing import Any
 
 from poolhouse import threads
 from poolhouse.errors import ConfigError, ConnectFailed, told
+from poolhouse.masking import Mask
 
 __all__ = ["REFUSALS", "Telling", "in_thread", "is_asynchronous"]
 
@@ -41,12 +42,15 @@ def is_asynchronous(function: Any) -> bool:
 class Telling:
     """The function behind an option, asked for one server."""
 
-    def __init__(self, option: str, function: Callable[[], Any], target: str) -> None:
+    def __init__(self, option: str, function: Callable[[], Any], target: str, mask: Mask) -> None:
         self.option = option
         self.function = function
         self.target = target
+        #: Knows what it told before.
+        self._mask = mask
 
     def _failed(self, error: BaseException) -> ConnectFailed:
+        self._mask.scrub(error)
         return ConnectFailed(
             f"cannot connect to {self.target}: the function given as {self.option} failed: {told(error)}"
         )
@@ -99,28 +103,30 @@ def _finish(awaitable: Any) -> Any:
 async def in_thread(function: Callable[[], Any]) -> Any:
     """What *function* returns, called in a thread of its own, beside any executor."""
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Any] = loop.create_future()
+    answer: asyncio.Future[None] = loop.create_future()
+    # In no argument and no result, which asyncio's debug mode logs.
+    found: list[Any] = []
 
-    def tell(value: Any, error: BaseException | None) -> None:
+    def tell(error: BaseException | None) -> None:
         if answer.done():
             # Nobody waits for it any more.
-            if inspect.iscoroutine(value):
-                value.close()
+            if found and inspect.iscoroutine(found[0]):
+                found[0].close()
         elif error is not None:
             answer.set_exception(error)
         else:
-            answer.set_result(value)
+            answer.set_result(None)
 
     def work() -> None:
-        value, error = None, None
+        error = None
         try:
-            value = function()
+            found.append(function())
         except BaseException as raised:
             error = raised if isinstance(raised, Exception) else RuntimeError(f"it raised {raised!r}")
             if isinstance(raised, StopIteration):
                 error = RuntimeError("it raised StopIteration")
         try:
-            loop.call_soon_threadsafe(tell, value, error)
+            loop.call_soon_threadsafe(tell, error)
         except RuntimeError:
             # The loop is closed, so nobody waits there any more.
             return
@@ -133,4 +139,5 @@ async def in_thread(function: Callable[[], Any]) -> Any:
     except RuntimeError:
         # No thread can be started.
         work()
-    return await answer
+    await answer
+    return found.pop()

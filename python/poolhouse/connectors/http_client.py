@@ -77,9 +77,10 @@ def _read(response: Any, chunks: Iterable[Any], pool: OneSocket, native: bool) -
         chunks = blocks(chunks)
     try:
         yield from chunks
-    except Exception:
+    except Exception as error:
         # Not a socket's error only: what cannot be decompressed leaves the rest of the wire in doubt, too.
         pool.tainted = True
+        pool.mask.scrub(error)
         raise
 
 
@@ -227,6 +228,7 @@ class PooledHttpClient(Binds, Tagged, HttpClient):
         self.transport = transport
         self._options = options
         transport.habits = script.habits
+        transport.mask = options.mask
         self._playback: Playback | None = Playback(script)
         self._deadline = deadline
         super().__init__(pool_mgr=manager, **options.client_arguments(asynchronous=False))

@@ -216,7 +216,7 @@ class HttpOptions:
         for name in ("access_token", "password"):
             value: Any = getattr(self, name)
             if callable(value):
-                return Telling(name, value, self.target)
+                return Telling(name, value, self.target, self.mask)
         return None
 
     def having(self, secret: Any) -> HttpOptions:

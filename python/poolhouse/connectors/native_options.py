@@ -114,9 +114,11 @@ class NativeOptions:
         for name, value in (("username", username), ("password", password), ("client_name", client_name)):
             check_carried(name, value, latin=False)
         #: The function that tells the password, where one was given.
-        self.telling = Telling("password", password, self.target) if callable(password) else None
+        self.telling: Telling | None = None
         #: What hides the secrets in texts of others.
         self.mask = Mask(each for each in (password, driver_args.get("keypass")) if isinstance(each, str))
+        if callable(password):
+            self.telling = Telling("password", password, self.target, self.mask)
         if ca_cert is not None:
             self.arguments["ca_certs"] = ca_cert
         if client_name is not None:

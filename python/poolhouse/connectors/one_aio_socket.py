@@ -58,6 +58,7 @@ from poolhouse.connectors.sockets import (
     second_handle,
     shut_down,
 )
+from poolhouse.masking import Mask
 
 __all__ = ["AioSocket", "Answer", "OneSocketConnector", "answers_of", "open_socket"]
 
@@ -86,6 +87,8 @@ class AioSocket:
         self.unproven = False
         #: Whether an error may show what an answer says.
         self.quotes = True
+        #: What hides the secrets in texts of others.
+        self.mask = Mask()
         self._asked = 0.0
         self._reused = False
         #: Seconds of idling that the server announced, once an answer came.
@@ -289,14 +292,19 @@ class Answer(aiohttp.ClientResponse):
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         """Read the head, and judge it."""
-        await super().start(connection)
+        try:
+            await super().start(connection)
+        except Exception as error:
+            self.watched.mask.scrub(error)
+            raise
         if self.method == "CONNECT":
             # A proxy's, to the request for a tunnel.
             return self
         watched = self.watched
         try:
             await self._judge(watched)
-        except BaseException:
+        except BaseException as error:
+            watched.mask.scrub(error)
             watched.tainted = True
             self.close()
             raise
@@ -317,6 +325,14 @@ class Answer(aiohttp.ClientResponse):
         elif watched.unproven and not question.native and not believed_empty(headers, habits):
             bad = NotClickHouse.of(f"HTTP status {self.status}", self.status)
             raise foreign(bad, headers, await self._beginning(), quote=watched.quotes)
+
+    async def read(self) -> bytes:
+        """The body."""
+        try:
+            return await super().read()
+        except Exception as error:
+            self.watched.mask.scrub(error)
+            raise
 
     def replace(self, body: bytes) -> None:
         """Go on as if the answer had come as *body*, without a coding."""
@@ -377,6 +393,9 @@ class OneSocketConnector(_TCPConnector):
                 if isinstance(error, aiohttp.ClientError):
                     raise
                 raise aiohttp.ConnectionTimeoutError("the server could not be reached in time") from error
+            except Exception as error:
+                self._watched.mask.scrub(error)
+                raise
             if self._watched.opened(protocol):
                 return protocol
             protocol.close()

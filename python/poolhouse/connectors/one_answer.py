@@ -30,6 +30,7 @@ from poolhouse.connectors.answer import (
     chunk_size,
 )
 from poolhouse.connectors.decoding import coding_of, decoded
+from poolhouse.masking import Mask
 
 __all__ = ["Body", "CutHead", "Head"]
 
@@ -162,6 +163,8 @@ class Body(HTTPResponse):
     _left: bytes
     #: Nobody stands between this and a borrower: what breaks is told by an error of the driver's.
     lent: bool
+    #: What hides the secrets in texts of others.
+    mask = Mask()
 
     @classmethod
     def of(cls, response: Any) -> Body:
@@ -223,7 +226,11 @@ class Body(HTTPResponse):
         if self.chunk_left is not None:
             return
         source: Any = self._fp
-        self.chunk_left = chunk_size(source.fp.readline(_LINE))
+        try:
+            self.chunk_left = chunk_size(source.fp.readline(_LINE))
+        except MalformedAnswer as error:
+            self.mask.scrub(error)
+            raise
         if not self.chunk_left:
             # urllib3 takes the connection's end for that of the trailer.
             source.fp = _Lines(source.fp)

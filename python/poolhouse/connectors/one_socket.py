@@ -62,6 +62,7 @@ from poolhouse.connectors.one_answer import Body, Head
 from poolhouse.connectors.parity import Parity
 from poolhouse.connectors.reach import Bound, reach
 from poolhouse.connectors.sockets import looks_alive, peer_of, shut_down
+from poolhouse.masking import Mask
 
 __all__ = ["OneSocket", "open_socket"]
 
@@ -199,6 +200,8 @@ class OneSocket(HTTPConnectionPool):
         self.unproven = False
         #: Whether an error may show what an answer says.
         self.quotes = True
+        #: What hides the secrets in texts of others.
+        self.mask = Mask()
         #: Seconds of idling that the server announced (``Keep-Alive: timeout=N``), once an answer came.
         self.keep_alive: float | None = None
         self._keep_alive_header: str | None = None
@@ -265,7 +268,8 @@ class OneSocket(HTTPConnectionPool):
             response = super().urlopen(method, url, *args, **kwargs)
         except _Busy:
             raise
-        except HTTPError as error:
+        except (HTTPError, BadAnswer) as error:
+            self.mask.scrub(error)
             self.stale = self._reused and not self._begun() and monotonic() - asked < _ROUND_TRIP
             self.stale = self.stale and any(isinstance(each, ConnectionError) for each in chain(error))
             raise
@@ -275,7 +279,8 @@ class OneSocket(HTTPConnectionPool):
             self.keep_alive = announced_seconds(announced)
         try:
             self._judge(response, method, url, preload)
-        except BaseException:
+        except BaseException as error:
+            self.mask.scrub(error)
             self.tainted = True
             response.close()
             raise
@@ -288,6 +293,7 @@ class OneSocket(HTTPConnectionPool):
     def _judge(self, response: BaseHTTPResponse, method: str, url: str, preload: bool) -> None:
         """Raise what is wrong with *response*; with *preload* its body is read."""
         question, headers = self.question, response.headers
+        cast("Body", response).mask = self.mask
         if method == "GET" and url.partition("?")[0].endswith("/ping"):
             question = Question(ping=True)
         cast("Body", response).find_coding()

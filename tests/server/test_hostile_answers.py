@@ -30,15 +30,15 @@ pytestmark = [
 CHOSEN = (
     "head-cut-status", "head-cut-in-length", "head-cut-before-blank", "head-cut-close-first", "head-ssh",
     "head-no-reason",
-    "length-negative", "length-absent-empty", "length-short-and-chunked", "length-twice-zero-first",
-    "interim-103", "interim-103-late", "interim-101-late", "interim-only",
-    "redirect-301", "redirect-302-relative", "redirect-303-with-body", "redirect-307", "redirect-308-to-itself",
-    "page-200-html", "page-200-empty", "page-200-empty-chunked", "page-200-json", "page-204", "page-401", "page-429",
-    "page-500", "page-502", "page-503", "page-504-json",
-    "chunk-size-word", "chunk-cut-before-size", "chunk-extension", "chunk-trailer", "chunk-extra-answer",
-    "frame-short-closed", "frame-extra-answer-late", "frame-extra-408",
-    "time-reset-in-body", "time-closed-after", "time-half-closed-after", "time-close-announced", "time-silence",
-    "exception-500-old", "exception-500-new", "exception-503-new", "exception-code-at-200",
+    "length-negative", "length-one", "length-absent-empty",
+    "interim-103", "interim-101-late", "interim-only",
+    "redirect-301", "redirect-307", "redirect-308-to-itself",
+    "page-200-html", "page-200-empty", "page-200-empty-chunked", "page-204", "page-429",
+    "page-502",
+    "chunk-cut-before-size", "chunk-trailer", "chunk-extra-answer",
+    "frame-short-closed", "frame-extra-answer-late",
+    "time-reset-in-body", "time-half-closed-after", "time-close-announced", "time-silence",
+    "exception-500-old", "exception-503-new", "exception-code-at-200",
 )  # fmt: skip
 CALLS = ("command", "stream", "raw", "raw_stream", "insert", "df", "ping")
 #: A ping is no query: it has no rows, no id, and no error of ClickHouse's.
@@ -87,7 +87,7 @@ def calls(front: HostileServer, clickhouse: ClickHouse) -> Outcomes:
 @pytest.fixture(scope="module")
 def modern(modern_clickhouse: ModernClickHouse) -> Iterator[Outcomes]:
     """The kinds whose answers 26.9 gives another form, and those that its query ids tell."""
-    trials = [(kind, "query") for kind in kinds("frame", "exception", "interim", "time")]
+    trials = [(kind, "query") for kind in kinds("frame", "exception")]
     with HostileServer(modern_clickhouse, KINDS) as server:
         yield _outcomes(server, modern_clickhouse.url_for("tester", port=server.port), trials)
 
@@ -101,6 +101,9 @@ def encrypted(clickhouse: ClickHouse, tls: Certificates) -> Iterator[Outcomes]:
 
 
 def _suits(name: str, call: str) -> bool:
+    if call == "insert" and name == "length-one":
+        # It has no body to be cut short.
+        return False
     return not (call == "ping" and name.startswith(NOT_FOR_PING))
 
 
@@ -165,7 +168,7 @@ def test_w1_w2_w3_w4_w5_every_call(call: str, side: str, calls: Outcomes, front:
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("name", _names("frame", "exception", "interim", "time"))
+@pytest.mark.parametrize("name", _names("frame", "exception"))
 def test_w1_w2_on_a_server_of_today(name: str, side: str, modern: Outcomes) -> None:
     """By ``create_engine(...)`` and ``create_async_engine(...)``: its own query ids, its own errors in mid-answer."""
     _assert_right(modern, side, name)

@@ -41,10 +41,10 @@ def _cut(cutter: Cutter, plan: Plan) -> Tally:
 
 @pytest.mark.timeout(180)
 def test_w1_answers_cut_after_every_byte(cutter: Cutter) -> None:
-    """Each call, each framing and each encoding: ``HttpConnector(...)``, ``AsyncHttpConnector(...)`` in asyncio.run."""
-    tally = _cut(cutter, short_plan())
+    """Each call and framing on 18.16, each encoding on 26.9; ``AsyncHttpConnector(...)`` in asyncio.run."""
+    tally = _cut(cutter, short_plan(encodings=cutter.knows_all_encodings))
     assert tally.bad == []
-    assert tally.counts["error"] > 1000
+    assert tally.counts["error"] > 700
 
 
 @pytest.mark.slow

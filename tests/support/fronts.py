@@ -24,11 +24,17 @@ NGINX = {
     "as it comes": "",
     "no headers": _HIDE,
     "no headers, HTTP/1.0": f"proxy_http_version 1.0; {_HIDE}",
+    "keep-alive": "proxy_http_version 1.1; proxy_set_header Connection '';",
     "gzip": "gzip on; gzip_types *; gzip_min_length 1; gzip_proxied any;",
     "no buffering": "proxy_http_version 1.1; proxy_set_header Connection ''; proxy_buffering off;",
 }
 #: The same for HAProxy.
-HAPROXY = {"as it comes": "", "no headers": "http-response del-header X-ClickHouse- -m beg"}
+HAPROXY = {
+    "as it comes": "",
+    "no headers": "http-response del-header X-ClickHouse- -m beg",
+    "server-close": "option http-server-close",
+    "compression": "compression algo gzip\n  compression type text/tab-separated-values text/plain",
+}
 
 _NGINX = """daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr crit;
 events {{ worker_connections 64; }}

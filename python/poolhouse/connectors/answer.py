@@ -46,6 +46,7 @@ from urllib.parse import urlsplit
 
 from clickhouse_connect.driver.exceptions import OperationalError
 
+from poolhouse.connectors.first_block import begins_block
 from poolhouse.connectors.parity import differs
 
 __all__ = [
@@ -56,7 +57,6 @@ __all__ = [
     "Question",
     "Redirected",
     "WrongAnswer",
-    "begins_block",
     "check_exception",
     "check_framing",
     "check_interim",
@@ -348,7 +348,7 @@ def proven(
         verdict = begins_block(start) if question.native else (_PAGE.match(start) is None or None)
         if question.ping:
             verdict = None
-        if verdict is None and len(start) < 65536:
+        if verdict is None and len(start) < 1 << 20:
             continue
         if not verdict:
             raise foreign(NotClickHouse.of("HTTP status 200", 200), headers, start)
@@ -368,41 +368,6 @@ def _proves(whole: bytes, headers: Mapping[str, str], question: Question, habits
     if not whole:
         return believed_empty(headers, habits)
     return begins_block(whole) is True if question.native else _PAGE.match(whole) is None
-
-
-def begins_block(start: bytes) -> bool | None:
-    """Whether *start* begins a block of Native: the counts of columns and rows, a name, a type. None: too short."""
-    at = 0
-    numbers: list[int] = []
-    for turn in range(4):
-        if turn == 3:
-            at += numbers[2]
-        shift = number = 0
-        while True:
-            if at >= len(start):
-                return None
-            byte = start[at]
-            at += 1
-            number |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-            if shift > 63:
-                return False
-        numbers.append(number)
-        if not numbers[0]:
-            # No columns: the parser would make an empty result of it, for which ClickHouse sends no block at all.
-            return False
-    _, _, name, kind = numbers
-    if not 0 < kind < 1 << 20 or name > 1 << 20:
-        return False
-    text = start[at : at + kind]
-    if _TYPE_NAME.match(text):
-        return True if len(text) == kind or b"(" in text else None
-    return False if text else None
-
-
-_TYPE_NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*(?:\(|\Z)")
 
 
 def says_error(body: bytes) -> bool:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
-from poolhouse.connectors.answer import MalformedAnswer, begins_block, says_error
+from poolhouse.connectors.answer import MalformedAnswer, says_error
+from poolhouse.connectors.first_block import begins_block
 
 __all__ = ["UNPARSED", "blocks", "unparsed"]
 
-#: Bytes within which a block has told the name and the type of its first column.
-_BEGINNING = 1 << 16
+#: Bytes that are held back at most, until a block has told the name and the type of its first column.
+_BEGINNING = 1 << 20
 #: What the driver's parser raises where it cannot make sense of a block, beside errors of its own.
 UNPARSED = (
     MemoryError, SystemError, OverflowError, UnicodeDecodeError, EOFError, IndexError, struct.error,
@@ -41,7 +42,7 @@ def blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
         verdict = begins_block(start)
         if verdict is None and len(start) < _BEGINNING:
             continue
-        if not verdict and not says_error(start):
+        if verdict is False and not says_error(start):
             raise MalformedAnswer(f"the answer is no block of Native: it begins with {start[:40]!r}")
         break
     if start:

@@ -79,6 +79,8 @@ class Head(http.client.HTTPResponse):
     begun = False
     #: Whether more came than the answer.
     surplus = False
+    #: Whether that begins like more of the body, and like no other answer: then the length that was told is not true.
+    overrun = False
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -131,25 +133,27 @@ class Head(http.client.HTTPResponse):
         if self.begun and isinstance(self.fp, _Lines):
             self.fp = self.fp.file
         if self.begun and self.fp is not None:
-            self.surplus = _has_more(self.fp, self._of)
+            more = _waiting(self.fp, self._of)
+            self.surplus = bool(more)
+            self.overrun = not b"HTTP/".startswith(more.lstrip(b"\r\n")[:5])
         self._of = None
         super()._close_conn()  # type: ignore[misc]
 
 
-def _has_more(file: Any, sock: Any) -> bool:
-    """Whether anything waits behind the answer that was read from *file*, in its buffer or at the socket."""
+def _waiting(file: Any, sock: Any) -> bytes:
+    """What waits behind the answer that was read from *file*, in its buffer or else at the socket."""
     try:
         before = sock.gettimeout()
         sock.settimeout(0)
         try:
-            return bool(file.peek(1))
+            return bytes(file.peek(1))
         finally:
             sock.settimeout(before)
     except (BlockingIOError, ssl.SSLWantReadError, AttributeError):
-        return False
+        return b""
     except (OSError, ValueError):
         # Closed or reset: the next look at the socket finds that out.
-        return False
+        return b""
 
 
 class Body(HTTPResponse):
@@ -193,9 +197,10 @@ class Body(HTTPResponse):
             if not self.lent:
                 raise
             raise OperationalError(f"Network Error: {error}") from error
-        if empty and getattr(self._original_response, "surplus", False):
-            # Behind an answer with a body that is somebody else's word, which the next look at the socket finds.
-            raise MalformedAnswer("the answer says that it has no body, and something came behind it")
+        head: Any = self._original_response
+        # Another answer behind one that has a body is somebody else's word, and costs the connection only.
+        if getattr(head, "overrun", False) or (empty and getattr(head, "surplus", False)):
+            raise MalformedAnswer("more came than the answer says it has, so it may have been cut")
 
     def read(
         self, amt: int | None = None, decode_content: bool | None = None, cache_content: bool = False

@@ -143,12 +143,14 @@ class Cutter:
 Plan = Iterator[tuple[str, str, str | None]]
 
 
-def short_plan() -> Plan:
-    """Each call, each framing and each encoding at least once."""
+def short_plan(*, encodings: bool) -> Plan:
+    """Each call and each framing at least once; or, with *encodings*, each of these."""
+    if encodings:
+        for number, encoding in enumerate(ENCODINGS):
+            yield "query", FRAMINGS[number], encoding
+        return
     for framing in FRAMINGS:
         yield "query", framing, None
-    for encoding in ENCODINGS[1:]:
-        yield "query", "chunked", encoding
     for number, call in enumerate(("command", "stream", "raw", "raw_stream", "insert", "df", "ping")):
         yield call, FRAMINGS[number % len(FRAMINGS)], None
 

@@ -286,11 +286,11 @@ class HostileServer:
         deadline = time.monotonic() + min(seconds, PATIENCE)
         while (left := deadline - time.monotonic()) > 0 and not self._closing.is_set():
             readable, _, _ = select.select([client], [], [], min(left, 0.05))
-            # TLS: what comes may be records; a client that leaves is noticed at the end of the pause.
-            if readable and self.tls is None:
-                if not client.recv(1, socket.MSG_PEEK):
+            if readable:
+                # Past the TLS layer, whose farewell hides the end: such a client is noticed at the end of the pause.
+                if not socket.socket.recv(client, 1, socket.MSG_PEEK):
                     return False
-                time.sleep(min(left, 0.005))
+                time.sleep(min(left, 0.01))
         return not self._closing.is_set()
 
     def _after(self, client: socket.socket, then: str) -> bool:

@@ -28,6 +28,9 @@ SILENCE = 1.0
 #: What every other call may take.
 PATIENCE = 20.0
 
+#: A kind of no bad answer.
+PATIENT = Kind("patient", "none", lambda turn: b"", "right")
+
 Trial = tuple[Kind, str]
 
 
@@ -112,6 +115,11 @@ def run_trials(
     side: str, url: str, server: HostileServer, trials: Iterable[Trial], **more: Any
 ) -> list[Outcome]:
     """Run *trials* on one of :data:`SIDES`; *more* goes to the engines."""
+    # The start-up questions are asked in patience, and their answers known to the engines that have little of it.
+    patient = SyncAsker(url, **options(PATIENT), **more)
+    told = run_sync(patient.ask("query", fresh_value()))
+    run_sync(patient.close())
+    assert told.what == "right", told.text
     # The silent ones first: the others run meanwhile.
     ordered = sorted(trials, key=lambda trial: not trial[0].slow)
     if side == "threads":

@@ -220,7 +220,7 @@ class RecordSide:
     def __init__(self, opened: set[int]) -> None:
         self._opened = opened
 
-    def shut(self, record: ConnectionPoolEntry) -> bool:
+    def shut(self, record: ConnectionPoolEntry, _struck: list[BaseException]) -> bool:
         """There is no socket to reach; the place is free."""
         return True
 

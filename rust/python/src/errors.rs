@@ -1,6 +1,7 @@
 //! The exceptions of `poolhouse.errors`, raised from Rust.
 //!
-//! They are defined once, in Python, where users read about them; here each is looked up at its first use.
+//! They are defined once, in Python, where users read about them. A pool looks them up when it is made: while the interpreter ends,
+//! nothing can be imported any more, and a finalizer that borrows is to be told what is the matter.
 
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -28,6 +29,13 @@ impl Kind {
             Kind::TooManyWaiters => TOO_MANY.import(py, "poolhouse.errors", "TooManyWaiters"),
             Kind::Returned => RETURNED.import(py, "poolhouse.errors", "ConnectionReturnedError"),
         }
+    }
+
+    /// Look all of them up.
+    pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
+        [Kind::Pool, Kind::Closed, Kind::TooManyWaiters, Kind::Returned]
+            .into_iter()
+            .try_for_each(|kind| kind.class(py).map(drop))
     }
 
     /// The exception, ready to raise.

@@ -95,9 +95,10 @@ fn optional(timeout: f64) -> Option<f64> {
 #[pymethods]
 impl Pool {
     #[new]
-    #[pyo3(signature = (*_args, **_kwargs))]
-    fn create(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Pool {
+    #[pyo3(signature = (*args, **_kwargs))]
+    fn create(args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        Kind::load(args.py())?;
+        Ok(Pool {
             shared: AtomicPtr::new(ptr::null_mut()),
             hooks: HookChain::default(),
             is_async: AtomicBool::new(false),
@@ -106,7 +107,7 @@ impl Pool {
             loops: Loops::default(),
             #[cfg(Py_GIL_DISABLED)]
             doors: Doors::default(),
-        }
+        })
     }
 
     /// Make the state. Times in seconds, None for "none".

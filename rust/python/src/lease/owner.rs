@@ -6,9 +6,11 @@
 //! and others, "An Analysis of Linux Scalability to Many Cores", OSDI 2010). The pool and its doors refer to each other, so there
 //! the garbage collector frees a pool.
 
+#[cfg(not(Py_GIL_DISABLED))]
 use crate::pool::Pool;
 #[cfg(not(Py_GIL_DISABLED))]
 use pyo3::gc::PyVisit;
+#[cfg(not(Py_GIL_DISABLED))]
 use pyo3::prelude::*;
 #[cfg(not(Py_GIL_DISABLED))]
 use pyo3::PyTraverseError;

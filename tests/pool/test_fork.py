@@ -92,6 +92,7 @@ def test_fork03_a_lease_that_is_dropped_in_the_child(threads: Bench) -> None:
     assert_whole(threads, pool)
 
 
+@pytest.mark.timeout(240)  # two hundred forks, a connect in each
 def test_fork04_while_eight_threads_borrow(threads: Bench) -> None:
     """200 forks at any moment of borrows, connects and returns: no child inherits a lock (I8)."""
     pool = threads.pool(4, 2)
